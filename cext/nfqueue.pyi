@@ -1,0 +1,99 @@
+"""One netfilter queue, read and answered by one pinned thread.
+
+Order for the caller: open (or start) every worker, then load the rules; remove the rules, then stop the workers.
+A packet that is queued while nobody listens is dropped by the kernel (or passed, where the rule says `bypass`).
+"""
+
+from types import TracebackType
+from typing import Literal, Self, TypedDict
+
+from cext.dataplane import Dataplane
+
+class EngineError(Exception):
+    """What the operator can act on: the queue is taken, the interface is missing, a capability is missing."""
+
+    message: str
+    hint: str
+    def __init__(self, message: str, hint: str) -> None: ...
+
+class KernelQueue(TypedDict):
+    """One line of /proc/net/netfilter/nfnetlink_queue."""
+
+    num: int
+    portid: int
+    waiting: int
+    dropped_queue_full: int
+    dropped_user: int
+    last_id: int
+
+class QueueStats(TypedDict):
+    """Counters since open(). Packets, unless the name says otherwise."""
+
+    num: int
+    running: bool
+    cpu: int | None
+    received: int
+    batches: int
+    verdict_drop: int
+    verdict_pass: int
+    verdict_rewrite: int
+    malformed: int
+    truncated: int
+    unknown_interface: int
+    sent: dict[str, int]
+    send_errors: dict[str, int]
+    receive_errors: dict[str, int]
+    verdict_errors: dict[str, int]
+    waiting: int | None
+    dropped_queue_full: int | None
+    dropped_user: int | None
+
+class QueueWorker:
+    """Queue `queue` in the hands of the data plane's worker number `index` (0 also runs the timers).
+
+    outside, inside: interface names; they are looked up again when they vanish and return.
+    length: packets the kernel holds for us. when_full: what the kernel does with more than that.
+    mode: "routed" opens raw IP sockets next to the packet sockets; "bridge" does not.
+    mark: SO_MARK of what leaves through the raw IP sockets. cpu: None = the index-th CPU this process may use.
+    """
+
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        *,
+        queue: int,
+        index: int,
+        outside: str,
+        inside: str,
+        mode: Literal["bridge", "routed"],
+        length: int = 16384,
+        when_full: Literal["drop", "pass"] = "drop",
+        mark: int = 0,
+        cpu: int | None = None,
+    ) -> None: ...
+    @property
+    def running(self) -> bool: ...
+    @property
+    def failure(self) -> str | None:
+        """Why the thread ended by itself, None while it runs or after stop()."""
+    def open(self) -> None:
+        """Open the sockets and bind the queue. Raises EngineError. From here on packets wait for start()."""
+    def start(self) -> None:
+        """open() if that has not been done, then start the thread. Raises EngineError."""
+    def stop(self) -> None:
+        """Answer what is still queued, end the thread, close. Safe to call twice."""
+    def close(self) -> None: ...
+    def refresh_interfaces(self) -> None:
+        """Have the thread look both interfaces up again now (it also does so every second and after a send error)."""
+    def stats(self) -> QueueStats: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None: ...
+
+def kernel_queues(path: str = "/proc/net/netfilter/nfnetlink_queue") -> dict[int, KernelQueue] | None:
+    """Queue number -> the kernel's view of it; None where the file may not be read. Source: net/netfilter/nfnetlink_queue.c."""
