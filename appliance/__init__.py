@@ -1,0 +1,1 @@
+"""The control plane of Levee: configuration, rules, daemon, control socket, command line."""
