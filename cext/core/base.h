@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Integer types, unaligned big-endian access and inlining, for code that is compiled both for user space and for BPF.
+ *
+ * Owns: nothing but vocabulary. Used by: every header of core/. Must not know: what a packet is.
+ * Convention of core/: values in structures are in host byte order unless a name ends in _be; lengths are bytes;
+ * times are milliseconds of CLOCK_MONOTONIC in 32 bits and are compared by difference.
+ */
+#ifndef LV_BASE_H
+#define LV_BASE_H
+
+#ifdef __bpf__
+#include <linux/types.h>
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s32 s32;
+#else
+#include <stdint.h>
+typedef uint8_t u8;
+typedef uint16_t u16;
+typedef uint32_t u32;
+typedef uint64_t u64;
+typedef int32_t s32;
+#endif
+
+#define LV_INLINE static inline __attribute__((always_inline, unused))
+#define LV_LIKELY(x) __builtin_expect(!!(x), 1)
+#define LV_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define LV_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define LV_MAX(a, b) ((a) > (b) ? (a) : (b))
+
+/* Constant sizes only, so that no call is made: BPF has no libc. */
+#define lv_copy(dst, src, n) __builtin_memcpy((dst), (src), (n))
+#define lv_zero(dst, n) __builtin_memset((dst), 0, (n))
+
+LV_INLINE u16 lv_get16(const u8 *p)
+{
+    return (u16)((u16)p[0] << 8 | p[1]);
+}
+
+LV_INLINE u32 lv_get32(const u8 *p)
+{
+    return (u32)p[0] << 24 | (u32)p[1] << 16 | (u32)p[2] << 8 | p[3];
+}
+
+LV_INLINE void lv_put16(u8 *p, u16 v)
+{
+    p[0] = (u8)(v >> 8);
+    p[1] = (u8)v;
+}
+
+LV_INLINE void lv_put32(u8 *p, u32 v)
+{
+    p[0] = (u8)(v >> 24);
+    p[1] = (u8)(v >> 16);
+    p[2] = (u8)(v >> 8);
+    p[3] = (u8)v;
+}
+
+/* Sequence numbers and 32-bit clocks wrap: RFC 9293 section 3.4. */
+LV_INLINE int lv_before(u32 a, u32 b)
+{
+    return (s32)(a - b) < 0;
+}
+
+LV_INLINE int lv_after(u32 a, u32 b)
+{
+    return (s32)(a - b) > 0;
+}
+
+/* lo <= x <= hi in sequence space. */
+LV_INLINE int lv_within(u32 x, u32 lo, u32 hi)
+{
+    return x - lo <= hi - lo;
+}
+
+/* The two sides of the box. A packet's side is the one it came in on. */
+enum lv_side { LV_OUTSIDE = 0, LV_INSIDE = 1 };
+
+/* What becomes of a packet that was handed in. */
+enum lv_verdict {
+    LV_DROP = 0,    /* consumed: dropped, or answered with packets of our own */
+    LV_PASS = 1,    /* goes on as it came */
+    LV_REWRITE = 2, /* goes on with the bytes that now stand in the buffer */
+};
+
+#endif
