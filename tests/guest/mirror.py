@@ -1,0 +1,79 @@
+"""Where Debian packages come from: the host's own apt configuration, applied to Debian 13.
+
+Owns the translation of the host's apt set-up (mirror, proxy, keyring) into what mmdebstrap needs.
+Called by userland.py. No registry is named here: what the host may reach, its apt sources say.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from guest.layout import GuestError
+
+SUITE = "trixie"
+# Indices of a host that has never run `apt-get update` are still listed: they come from its sources.
+_FIELDS = "$(REPO_URI)|$(CODENAME)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)"
+# What of the host's apt options matters for fetching: proxies, certificates, time-outs, dates.
+_ACQUIRE = (
+    "Acquire::http::",
+    "Acquire::https::",
+    "Acquire::http ",
+    "Acquire::https ",
+    "Acquire::Retries",
+    "Acquire::Check-",
+)
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """`sources`: one sources.list line for SUITE; `apt_options`: lines for mmdebstrap's --aptopt."""
+
+    sources: str
+    apt_options: tuple[str, ...]
+
+
+def _run(*argv: str) -> str:
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise GuestError(f"{argv[0]} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def _host_codename() -> str:
+    for line in Path("/etc/os-release").read_text().splitlines():
+        if line.startswith("VERSION_CODENAME="):
+            return line.partition("=")[2].strip('"')
+    raise GuestError("/etc/os-release names no VERSION_CODENAME", "the guest is built on Debian 12 or 13")
+
+
+def parse_targets(text: str, codename: str) -> tuple[str, str]:
+    """Find the main archive among `apt-get indextargets` lines (in _FIELDS' order).
+
+    Returns (URI, keyring path or ""): the entry of suite `codename` (or "stable"), component main,
+    that is not the security or updates archive. Raises GuestError if the host has none.
+    """
+    for line in text.splitlines():
+        uri, found, release, component, signed_by = line.split("|")[:5]
+        if component == "main" and (release == codename or found == codename) and "-security" not in uri:
+            keyring = signed_by if signed_by.startswith("/") else ""
+            return uri, keyring
+    raise GuestError(
+        f"the apt sources of this host name no archive for {codename}/main",
+        "add one to /etc/apt/sources.list.d and run apt-get update",
+    )
+
+
+def fetch_options(dump: str) -> tuple[str, ...]:
+    """Those lines of `apt-config dump` that say how to fetch; list heads without a value are left out."""
+    lines = (line.strip() for line in dump.splitlines())
+    return tuple(line for line in lines if line.startswith(_ACQUIRE) and not line.endswith('"";'))
+
+
+def host_mirror() -> Mirror:
+    """The host's mirror, keyring and fetch options, for Debian 13."""
+    targets = _run("apt-get", "indextargets", "--format", _FIELDS, "Created-By: Packages")
+    uri, keyring = parse_targets(targets, _host_codename())
+    signed = f"[signed-by={keyring}] " if keyring else ""
+    return Mirror(f"deb {signed}{uri} {SUITE} main\n", fetch_options(_run("apt-config", "dump")))
