@@ -1,0 +1,112 @@
+"""How many SYNs a second a peer answers, and what one answer costs.
+
+One measurement: the generator sends at a given rate from the client's core; after a warm-up two
+readings are taken while it still sends. `find_peak` climbs a ladder of rates, because a box that
+is given more than it can do may answer less than it could: the peak is what it answers at its best.
+
+Called by bench.__main__. Must not know: which peer answers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import meters
+from bench.errors import BenchError
+from bench.topology import (
+    BOX,
+    BOX_CPU,
+    CLIENT,
+    CLIENT_CPU,
+    CLIENT_IF,
+    OUTSIDE_IF,
+    SERVER_ADDRESS,
+    SERVICE_PORT,
+    inside,
+    mac_of,
+    on_cpu,
+)
+
+_WARM_UP_S = 0.6
+_OVERHANG_S = 0.4  # the generator goes on this long after the second reading
+_TESTS = Path(__file__).resolve().parent.parent
+
+LADDER_STEP = 1.25
+_LADDER_STEPS_MAX = 40
+_FALLING_BEHIND = 0.85  # answered share of what was sent below which a rung counts as too high
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One run at one rate. All rates in packets a second, CPU in microseconds of the box's core."""
+
+    offered_pps: float
+    answered_pps: float
+    cpu_us_per_syn: float
+    busy_share: float
+    stolen_share: float
+
+
+def measure(pps: float, seconds: float) -> Measurement:
+    """Send at `pps` (0: as fast as the link takes them) and measure for `seconds`."""
+    with _generator(pps, _WARM_UP_S + seconds + _OVERHANG_S) as process:
+        time.sleep(_WARM_UP_S)
+        first = meters.read(BOX_CPU)
+        time.sleep(seconds)
+        interval = meters.between(first, meters.read(BOX_CPU))
+        report = process.communicate()[0]
+    if process.returncode != 0:
+        raise BenchError("the generator failed", "its message stands above")
+    sent = json.loads(report)
+    return Measurement(
+        offered_pps=sent["sent"] / sent["elapsed_s"],
+        answered_pps=interval.answers_per_s,
+        cpu_us_per_syn=interval.busy_s * 1e6 / interval.answers if interval.answers else float("inf"),
+        busy_share=interval.busy_share,
+        stolen_share=interval.stolen_s / interval.seconds,
+    )
+
+
+def find_peak(start_pps: float, seconds: float) -> list[Measurement]:
+    """Climb from `start_pps` until two rungs in a row fall behind or the sender is the limit; all rungs."""
+    rungs: list[Measurement] = []
+    pps, behind = start_pps, 0
+    for _ in range(_LADDER_STEPS_MAX):
+        rung = measure(pps, seconds)
+        rungs.append(rung)
+        behind = behind + 1 if rung.answered_pps < _FALLING_BEHIND * pps else 0
+        if behind == 2:
+            break
+        pps *= LADDER_STEP
+    return rungs
+
+
+def best(rungs: list[Measurement]) -> Measurement:
+    """The rung at which most was answered."""
+    return max(rungs, key=lambda rung: rung.answered_pps)
+
+
+@contextmanager
+def _generator(pps: float, seconds: float) -> Iterator[subprocess.Popen[str]]:
+    """The generator process, already sending; it ends by itself."""
+    command = on_cpu(
+        CLIENT_CPU, sys.executable, "-m", "bench.generator", "--interface", CLIENT_IF,
+        "--to", mac_of(BOX, OUTSIDE_IF).hex(":"), "--target", SERVER_ADDRESS, "--port", str(SERVICE_PORT),
+        "--seconds", str(seconds), "--pps", str(pps))
+    process = subprocess.Popen(inside(CLIENT, *command), stdout=subprocess.PIPE, text=True,
+                               env=os.environ | {"PYTHONPATH": str(_TESTS)})
+    try:
+        if process.stdout is None or process.stdout.readline().strip() != "ready":
+            raise BenchError("the generator did not start", "its message stands above")
+        yield process
+    finally:
+        process.kill()
+        process.wait()

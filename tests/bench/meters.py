@@ -1,0 +1,107 @@
+"""What is measured: answers on the wire, and the time a core was busy.
+
+Answers are counted by an nft counter at the client's end of the link, where no peer can touch it,
+and dropped there so that the client's stack does not answer them with resets. CPU time is what a
+core was not idle in /proc/stat, so softirq, kernel threads and user space all count, whoever did
+the work; the kernel accounts idle time exactly on a tickless kernel, in steps of 10 ms.
+
+Used by the measurements. Must not know: which peer runs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.topology import CLIENT, CLIENT_IF, inside, run
+
+_TABLE = "levee_bench"
+_ANSWERS = f"""
+table netdev {_TABLE} {{
+    counter answers {{ }}
+    chain ingress {{
+        type filter hook ingress device {CLIENT_IF} priority 0; policy accept;
+        tcp flags & (syn | ack) == (syn | ack) counter name answers drop
+    }}
+}}
+"""
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_IDLE_FIELDS, _STEAL_FIELD = (3, 4), 7  # of the cpuN lines: idle and iowait; stolen by the host
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One moment: seconds, answers so far, idle and stolen seconds of a core so far."""
+
+    at_s: float
+    answers: int
+    idle_s: float
+    stolen_s: float
+
+
+@dataclass(frozen=True)
+class Interval:
+    """What lies between two readings."""
+
+    seconds: float
+    answers: int
+    busy_s: float
+    stolen_s: float
+
+    @property
+    def answers_per_s(self) -> float:
+        """Answers a second on the client's wire."""
+        return self.answers / self.seconds
+
+    @property
+    def busy_share(self) -> float:
+        """Share of the time the core was not idle, 0 to 1."""
+        return self.busy_s / self.seconds
+
+
+@contextmanager
+def answer_counter() -> Iterator[None]:
+    """The counter on the client's wire, for the length of the context."""
+    run(*inside(CLIENT, "nft", "-f", "-"), text=_ANSWERS)
+    try:
+        yield
+    finally:
+        run(*inside(CLIENT, "nft", "delete", "table", "netdev", _TABLE))
+
+
+def read(cpu: int) -> Reading:
+    """A reading now. The clock is taken right beside /proc/stat; the counter takes some ms more."""
+    answers = _answers()
+    idle_s, stolen_s = _idle_and_stolen(cpu)
+    return Reading(time.monotonic(), answers, idle_s, stolen_s)
+
+
+def between(first: Reading, last: Reading) -> Interval:
+    """The interval from one reading to a later one."""
+    seconds = last.at_s - first.at_s
+    idle_s = last.idle_s - first.idle_s
+    return Interval(seconds, last.answers - first.answers, max(0.0, seconds - idle_s),
+                    last.stolen_s - first.stolen_s)
+
+
+def _answers() -> int:
+    text = run(*inside(CLIENT, "nft", "-j", "list", "counter", "netdev", _TABLE, "answers"))
+    for item in json.loads(text)["nftables"]:
+        if "counter" in item:
+            return int(item["counter"]["packets"])
+    raise BenchError("the answer counter is gone from the client's namespace")
+
+
+def _idle_and_stolen(cpu: int) -> tuple[float, float]:
+    for line in Path("/proc/stat").read_text().splitlines():
+        name, *fields = line.split()
+        if name == f"cpu{cpu}":
+            idle = sum(int(fields[at]) for at in _IDLE_FIELDS)
+            return idle / _TICKS_PER_S, int(fields[_STEAL_FIELD]) / _TICKS_PER_S
+    raise BenchError(f"core {cpu} is not in /proc/stat", "is it online?")

@@ -1,0 +1,172 @@
+"""The peers of the comparison, each one a context in which the box's namespace answers SYNs.
+
+Each protects SERVER_ADDRESS:SERVICE_PORT (and the throughput test's port) as an operator would set
+it up, with all of its work on the cores it is given. Peers know the topology, never how they are measured.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import BenchError
+from bench.topology import (
+    BOX,
+    INSIDE_IF,
+    OUTSIDE_IF,
+    SERVER_ADDRESS,
+    SERVICE_PORT,
+    inside,
+    run,
+    sysctl,
+)
+
+THROUGHPUT_PORT = 5201
+_READY_WAIT_S = 15.0
+_STOP_WAIT_S = 10.0
+_NAIVE = Path(__file__).resolve().parent.parent / "reference" / "run.py"
+_NAIVE_QUEUE = 40
+
+_SYNPROXY = f"""
+table ip levee_bench {{
+    chain prerouting {{
+        type filter hook prerouting priority raw; policy accept;
+        iifname {OUTSIDE_IF} ip daddr {SERVER_ADDRESS} tcp dport {{ {SERVICE_PORT}, {THROUGHPUT_PORT} }} \
+            tcp flags & (fin | syn | rst | ack) == syn notrack
+    }}
+    chain forward {{
+        type filter hook forward priority filter; policy accept;
+        ct state invalid,untracked synproxy mss 1460 wscale 7 timestamp sack-perm
+        ct state invalid drop
+    }}
+}}
+"""
+
+_LEVEE = """
+version: 1
+mode: routed
+engine: nfqueue
+outside: {outside}
+inside: {inside}
+services:
+  bench:
+    addresses: [{address}]
+    ports: [{port}, {throughput_port}]
+nfqueue: {{queues: {queues}}}
+cookie: {{secret_file: {state}/secret}}
+runtime_dir: {state}/run
+state_dir: {state}/state
+"""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A way to answer SYNs: `key` in results, `title` in tables, `start` makes it answer."""
+
+    key: str
+    title: str
+    start: Callable[[Sequence[int]], AbstractContextManager[None]]
+
+
+@contextmanager
+def _nft_synproxy(cpus: Sequence[int]) -> Iterator[None]:
+    """The kernel's own SYN proxy; it works in softirq, so the cores are those of the topology."""
+    del cpus
+    run(*inside(BOX, "nft", "-f", "-"), text=_SYNPROXY)
+    try:
+        # As its documentation demands: an ACK in the middle of nowhere must not become a connection.
+        sysctl(BOX, "net.netfilter.nf_conntrack_tcp_loose=0")
+        yield
+    finally:
+        run(*inside(BOX, "nft", "delete", "table", "ip", "levee_bench"))
+
+
+@contextmanager
+def _levee(cpus: Sequence[int]) -> Iterator[None]:
+    """`levee run` with one queue a core."""
+    command = Path(sys.executable).with_name("levee")
+    if not command.exists():
+        raise BenchError(f"{command} is missing", "build the project first: make build")
+    with tempfile.TemporaryDirectory(prefix="levee-bench-") as state:
+        config = Path(state, "levee.yaml")
+        config.write_text(_LEVEE.format(
+            outside=OUTSIDE_IF, inside=INSIDE_IF, address=SERVER_ADDRESS, port=SERVICE_PORT,
+            throughput_port=THROUGHPUT_PORT, queues=len(cpus), state=state))
+        socket = Path(state, "run", "control.sock")
+
+        def protecting() -> bool:
+            done = subprocess.run(
+                [str(command), "status", "--json", "--socket", str(socket)],
+                capture_output=True, text=True, check=False)
+            return done.returncode == 0 and json.loads(done.stdout)["state"] == "PROTECTING"
+
+        with _daemon([str(command), "run", "-c", str(config)], cpus, Path(state, "log"), protecting):
+            yield
+
+
+@contextmanager
+def _naive(cpus: Sequence[int]) -> Iterator[None]:
+    """The reference of the tests: NetfilterQueue and Scapy, one packet at a time."""
+    rule = ["PREROUTING", "-t", "raw", "-d", SERVER_ADDRESS, "-p", "tcp", "--dport", str(SERVICE_PORT),
+            "-i", OUTSIDE_IF, "-j", "NFQUEUE", "--queue-num", str(_NAIVE_QUEUE)]
+    with tempfile.TemporaryDirectory(prefix="levee-bench-") as state:
+        log = Path(state, "log")
+
+        def listening() -> bool:
+            return log.exists() and "ready" in log.read_text()
+
+        command = [sys.executable, str(_NAIVE), "--queue", str(_NAIVE_QUEUE), "--outside", OUTSIDE_IF,
+                   "--inside", INSIDE_IF, "--address", SERVER_ADDRESS, "--port", str(SERVICE_PORT)]
+        run(*inside(BOX, "iptables", "-A", *rule))
+        try:
+            with _daemon(command, cpus, log, listening):
+                yield
+        finally:
+            run(*inside(BOX, "iptables", "-D", *rule))
+
+
+@contextmanager
+def _nothing(cpus: Sequence[int]) -> Iterator[None]:
+    """Plain routing: what the wire and the kernel do without any of the peers."""
+    del cpus
+    yield
+
+
+ROUTING = Peer("routing", "plain routing", _nothing)
+SYNPROXY = Peer("nft_synproxy", "nft synproxy", _nft_synproxy)
+LEVEE = Peer("levee_nfqueue", "levee, nfqueue engine", _levee)
+NAIVE = Peer("naive", "naive (NetfilterQueue + Scapy)", _naive)
+
+
+@contextmanager
+def _daemon(command: Sequence[str], cpus: Sequence[int], log: Path,
+            ready: Callable[[], bool]) -> Iterator[None]:
+    """Run a program in the box on `cpus` until the context ends; ready or an error with its last words."""
+    pinned = ["taskset", "-c", ",".join(map(str, cpus)), *command]
+    with log.open("w") as output:
+        process = subprocess.Popen(inside(BOX, *pinned), stdout=output, stderr=subprocess.STDOUT)
+        try:
+            deadline = time.monotonic() + _READY_WAIT_S
+            while not ready():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    words = log.read_text().strip()[-2000:]
+                    raise BenchError(f"{Path(command[0]).name} did not become ready: {words or 'it said nothing'}")
+                time.sleep(0.1)
+            yield
+            if process.poll() is not None:
+                raise BenchError(f"{Path(command[0]).name} ended during the measurement: "
+                                 f"{log.read_text().strip()[-2000:]}")
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_WAIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()

@@ -1,0 +1,172 @@
+"""Three namespaces of the benchmark's own and which core does whose work.
+
+    lvb-client            lvb-box                 lvb-server
+    lvb-cl 198.18.0.1 --- lvb-out  lvb-in --- lvb-sv 198.19.0.10
+             flood sources: 198.18.64.0/18, routed back to 198.18.0.1
+
+A veth pair runs the receiver's softirq on the sender's core, so without care the generator pays for
+the box. `confine()` gives each end of the outside link a NAPI kernel thread and pins it: what the box
+receives is worked on by the box's core, what it sends is received on the client's core. It needs
+GRO on at the receiving end and TSO off at the sending end, else veth hands packets over without
+NAPI; `unconfine()` goes back to the kernel's defaults for bulk traffic.
+
+Used by every measurement; knows nothing of peers and packets.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from bench.errors import BenchError
+
+CLIENT, BOX, SERVER = "lvb-client", "lvb-box", "lvb-server"
+CLIENT_IF, OUTSIDE_IF, INSIDE_IF, SERVER_IF = "lvb-cl", "lvb-out", "lvb-in", "lvb-sv"
+CLIENT_ADDRESS, OUTSIDE_ADDRESS = "198.18.0.1", "198.18.0.2"
+INSIDE_ADDRESS, SERVER_ADDRESS = "198.19.0.1", "198.19.0.10"
+SERVICE_PORT = 80
+
+CLIENT_CPU, BOX_CPU = 0, 1
+
+_LOCK = Path("/run/lock/levee-bench.lock")
+_NAPI_THREAD_WAIT_S = 2.0
+
+
+def run(*command: str, text: str | None = None) -> str:
+    """Run one set-up command; its standard output. A failure is the operator's to read."""
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise BenchError(f"{command[0]}: not installed", "run `make setup` first") from None
+    if done.returncode != 0:
+        raise BenchError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+def inside(namespace: str, *command: str) -> list[str]:
+    """The command line that runs `command` in `namespace`."""
+    return ["ip", "netns", "exec", namespace, *command]
+
+
+def on_cpu(cpu: int, *command: str) -> list[str]:
+    """The command line that runs `command` on one core."""
+    return ["taskset", "-c", str(cpu), *command]
+
+
+def sysctl(namespace: str, *settings: str) -> None:
+    """Set `name=value` pairs in a namespace."""
+    run(*inside(namespace, "sysctl", "-qw", *settings))
+
+
+def mac_of(namespace: str, interface: str) -> bytes:
+    """The interface's Ethernet address, 6 bytes."""
+    text = run(*inside(namespace, "cat", f"/sys/class/net/{interface}/address"))
+    return bytes.fromhex(text.strip().replace(":", ""))
+
+
+def ethtool(namespace: str, interface: str, *features: str) -> None:
+    """Switch offloads: `gro on tso off`."""
+    run(*inside(namespace, "ethtool", "-K", interface, *features))
+
+
+@contextmanager
+def topology() -> Iterator[None]:
+    """The namespaces, for the length of the context; a second benchmark waits its turn."""
+    if os.geteuid() != 0:
+        raise BenchError("the benchmark makes network namespaces", "run it as root")
+    if (os.cpu_count() or 1) < 2:
+        raise BenchError("one core cannot hold both the generator and the box", "use two or more cores")
+    with _LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _remove()
+        try:
+            _create()
+            yield
+        finally:
+            _remove()
+
+
+def confine() -> None:
+    """Box work on the box's core, client work on the client's (see the file's head)."""
+    for sender, interface in ((CLIENT, CLIENT_IF), (BOX, OUTSIDE_IF)):
+        ethtool(sender, interface, "gro", "on", "tso", "off")
+    for namespace, interface, cpu in ((BOX, OUTSIDE_IF, BOX_CPU), (CLIENT, CLIENT_IF, CLIENT_CPU)):
+        _set_threaded(namespace, interface, on=True)
+        for thread in _napi_threads(interface):
+            os.sched_setaffinity(thread, {cpu})
+
+
+def unconfine() -> None:
+    """The kernel's defaults: offloads on, receive work where the sender runs."""
+    for namespace, interface in ((CLIENT, CLIENT_IF), (BOX, OUTSIDE_IF)):
+        _set_threaded(namespace, interface, on=False)
+        ethtool(namespace, interface, "gro", "off", "tso", "on")
+
+
+def _create() -> None:
+    for namespace in (CLIENT, BOX, SERVER):
+        run("ip", "netns", "add", namespace)
+        run("ip", "-n", namespace, "link", "set", "lo", "up")
+    _veth(BOX, OUTSIDE_IF, f"{OUTSIDE_ADDRESS}/30", CLIENT, CLIENT_IF, f"{CLIENT_ADDRESS}/30")
+    _veth(BOX, INSIDE_IF, f"{INSIDE_ADDRESS}/24", SERVER, SERVER_IF, f"{SERVER_ADDRESS}/24")
+    run("ip", "-n", CLIENT, "route", "add", "default", "via", OUTSIDE_ADDRESS)
+    run("ip", "-n", SERVER, "route", "add", "default", "via", INSIDE_ADDRESS)
+    run("ip", "-n", BOX, "route", "add", "198.18.0.0/16", "via", CLIENT_ADDRESS)
+    sysctl(BOX, "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0",
+           f"net.ipv4.conf.{OUTSIDE_IF}.rp_filter=0", f"net.ipv4.conf.{INSIDE_IF}.rp_filter=0")
+    # A lost neighbour entry in the middle of a run would be measured as loss of the peer.
+    _permanent_neighbour(BOX, OUTSIDE_IF, CLIENT_ADDRESS, mac_of(CLIENT, CLIENT_IF))
+    _permanent_neighbour(BOX, INSIDE_IF, SERVER_ADDRESS, mac_of(SERVER, SERVER_IF))
+    _permanent_neighbour(CLIENT, CLIENT_IF, OUTSIDE_ADDRESS, mac_of(BOX, OUTSIDE_IF))
+    _permanent_neighbour(SERVER, SERVER_IF, INSIDE_ADDRESS, mac_of(BOX, INSIDE_IF))
+
+
+def _veth(near: str, near_if: str, near_address: str, far: str, far_if: str, far_address: str) -> None:
+    run("ip", "link", "add", near_if, "netns", near, "type", "veth", "peer", "name", far_if, "netns", far)
+    for namespace, interface, address in ((near, near_if, near_address), (far, far_if, far_address)):
+        run("ip", "-n", namespace, "address", "add", address, "dev", interface)
+        run("ip", "-n", namespace, "link", "set", interface, "up")
+
+
+def _permanent_neighbour(namespace: str, interface: str, address: str, mac: bytes) -> None:
+    run("ip", "-n", namespace, "neighbour", "replace", address, "lladdr", mac.hex(":"),
+        "dev", interface, "nud", "permanent")
+
+
+def _remove() -> None:
+    present = {line.split()[0] for line in run("ip", "netns", "list").splitlines() if line}
+    for namespace in present.intersection((CLIENT, BOX, SERVER)):
+        run("ip", "netns", "delete", namespace)
+
+
+def _set_threaded(namespace: str, interface: str, *, on: bool) -> None:
+    # `ip netns exec` mounts a sysfs of the namespace; the attribute cannot be reached otherwise.
+    run(*inside(namespace, "sh", "-c", f"echo {int(on)} > /sys/class/net/{interface}/threaded"))
+
+
+def _napi_threads(interface: str) -> Sequence[int]:
+    """The process ids of the interface's NAPI kernel threads, which start shortly after the switch."""
+    deadline = time.monotonic() + _NAPI_THREAD_WAIT_S
+    while time.monotonic() < deadline:
+        if found := list(_threads_named(f"napi/{interface}-")):
+            return found
+        time.sleep(0.02)
+    raise BenchError(f"{interface}: no NAPI thread appeared",
+                     "the kernel must know /sys/class/net/*/threaded (5.12 or newer)")
+
+
+def _threads_named(prefix: str) -> Iterator[int]:
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            name = (entry / "comm").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # the process ended while we looked
+        if name.startswith(prefix):
+            yield int(entry.name)
