@@ -1,0 +1,218 @@
+"""Reading a configuration file: all of its mistakes at once, each with its place.
+
+Owns the way from bytes to `Config`, the checks between values, and the sentences for pydantic's own errors. Called by
+cli.py and daemon.py. Touches nothing but the file it reads: whether an interface exists is asked when the box runs.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from inspect import isclass
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from appliance.addresses import Area, segments
+from appliance.errors import ConfigError, OperatorError, Problem, WrongValue, shown
+from appliance.models import Config, Service
+from appliance.yamldoc import WHOLE_DOCUMENT, Document, Mark, dotted, parse
+from appliance.yamldoc import Path as KeyPath
+
+MAX_FILE_BYTES = 4 << 20
+
+
+def load(path: Path) -> Config:
+    """Reads and checks the file. Raises ConfigError with all its problems, OperatorError when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        hint = "name the file to read, for example: levee check levee.yaml"
+        raise OperatorError(f"{path}: cannot be read: {error.strerror}", hint) from error
+    return loads(data, str(path))
+
+
+def loads(data: bytes, file: str) -> Config:
+    """As load(), for the bytes of a file; `file` is its name in messages."""
+    problems: list[Problem] = []
+    text = _decode(data, problems)
+    document = parse(text) if not problems else Document(None, {}, {}, ())
+    problems += document.problems
+    config: Config | None = None
+    if isinstance(document.value, dict):
+        taken = {(problem.line, problem.column) for problem in problems}
+        found = []
+        try:
+            config = Config.model_validate(document.value)
+        except ValidationError as error:
+            found += [_problem(document, details) for details in error.errors()]
+        found += _across(document)
+        # A value that the syntax already refused is not judged a second time.
+        problems += [problem for problem in found if (problem.line, problem.column) not in taken]
+    elif not problems:
+        value = shown(document.value)
+        wrong = "is empty" if document.value is None else f"is {value}, not keys and values"
+        problems.append(Problem(1, 1, WHOLE_DOCUMENT, wrong, "`version: 1` and what follows would be right"))
+    if problems or config is None:
+        raise ConfigError(file, problems)
+    return config
+
+
+def _decode(data: bytes, problems: list[Problem]) -> str:
+    """UTF-8, with or without a byte order mark."""
+    if len(data) > MAX_FILE_BYTES:
+        wrong = f"is larger than {MAX_FILE_BYTES >> 20} MiB"
+        problems.append(Problem(1, 1, WHOLE_DOCUMENT, wrong, "prefixes instead of single addresses would be right"))
+        return ""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        line = before.count(b"\n") + 1
+        column = error.start - before.rfind(b"\n")
+        wrong = f"is not UTF-8 text (byte 0x{data[error.start]:02x})"
+        problems.append(Problem(line, column, WHOLE_DOCUMENT, wrong, "a file saved as UTF-8 would be right"))
+        return ""
+
+
+def _place(path: KeyPath, mark: Mark, wrong: str, right: str) -> Problem:
+    return Problem(mark.line, mark.column, dotted(path), wrong, f"{right} would be right")
+
+
+def _problem(document: Document, details: ErrorDetails) -> Problem:
+    """One of pydantic's errors as ours."""
+    path: KeyPath = details["loc"]
+    kind: str = details["type"]
+    value = details["input"]
+    if path and path[-1] == "[key]":
+        path = path[:-1]
+        mark = document.key_mark(path)
+    else:
+        mark = document.mark(path)
+    match kind:
+        case "value_error":
+            said = details["ctx"]["error"]
+            if not isinstance(said, WrongValue):
+                raise TypeError(f"a validator of {dotted(path)} raised {said!r}") from said
+            return _place(path, mark, said.wrong, said.right)
+        case "missing":
+            field = _field(path)
+            right = field.description if field and field.description else "a value"
+            return _place(path, document.key_mark(path[:-1]), "is missing", right)
+        case "extra_forbidden":
+            return _place(path, document.key_mark(path), "is not a known key", _nearest(path))
+        case "tuple_type":
+            right = "a list of them" if isinstance(value, dict | tuple | None) else f"[{shown(value)}]"
+            return _place(path, mark, f"{shown(value)} is not a list", right)
+        case "model_type" | "dict_type" | "mapping_type":
+            return _place(path, mark, f"{shown(value)} is not a mapping", "`key: value` lines below it")
+        case _:
+            raise TypeError(f"no sentence for pydantic's error {kind} at {dotted(path)}")
+
+
+def _fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a model by the names they have in the file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
+def _inner_model(annotation: object) -> type[BaseModel] | None:
+    if isclass(annotation) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _inner_model(part))), None)
+
+
+def _model(path: KeyPath) -> type[BaseModel]:
+    """The model whose keys stand at `path`."""
+    model: type[BaseModel] = Config
+    parts = iter(path)
+    for part in parts:
+        field = _fields(model).get(str(part))
+        inner = _inner_model(field.annotation) if field else None
+        if field is None or inner is None:
+            break
+        if get_origin(field.annotation) is Mapping:
+            next(parts, None)  # the name of an entry
+        model = inner
+    return model
+
+
+def _field(path: KeyPath) -> FieldInfo | None:
+    return _fields(_model(path[:-1])).get(str(path[-1])) if path else None
+
+
+def _nearest(path: KeyPath) -> str:
+    known = sorted(_fields(_model(path[:-1])))
+    close = difflib.get_close_matches(str(path[-1]).lower(), known, n=1)
+    return close[0] if close else f"one of {', '.join(known)}"
+
+
+def _across(document: Document) -> Iterator[Problem]:
+    """Checks between values, on whatever of them is valid alone."""
+    raw: dict[str, Any] = document.value if isinstance(document.value, dict) else {}
+    mode = raw.get("mode", "bridge")
+    if raw.get("outside") is not None and raw.get("outside") == raw.get("inside"):
+        path: KeyPath = ("inside",)
+        wrong = f"{shown(raw['inside'])} is the outside interface too"
+        yield _place(path, document.mark(path), wrong, "the other interface")
+    path = ("bridge",)
+    if mode == "bridge" and "bridge" not in raw:
+        mark = document.key_mark(("mode",)) if "mode" in raw else document.mark(())
+        yield _place(path, mark, "is missing", "the bridge that has outside and inside as ports")
+    if mode == "routed" and "bridge" in raw:
+        wrong = "is of no use with mode: routed"
+        yield _place(path, document.key_mark(path), wrong, "no such key, or mode: bridge,")
+    services = _valid_services(raw.get("services"))
+    for name, service in services.items():
+        if mode == "routed" and service.vlan is not None:
+            path = ("services", name, "vlan")
+            wrong = "is of no use with mode: routed, where the VLAN interface takes the tag off"
+            yield _place(path, document.key_mark(path), wrong, "its name as outside or inside")
+    yield from _overlaps(document, services)
+
+
+def _valid_services(raw: object) -> dict[str, Service]:
+    services = {}
+    for name, value in raw.items() if isinstance(raw, dict) else ():
+        try:
+            services[name] = Service.model_validate(value)
+        except ValidationError:
+            continue  # its problems are in the list already
+    return services
+
+
+def _overlaps(document: Document, services: Mapping[str, Service]) -> Iterator[Problem]:
+    """One problem for each two services that share an address, a port and a VLAN."""
+    areas: list[Area] = []
+    owners: list[tuple[str, int]] = []
+    for name, service in services.items():
+        for index, span in enumerate(service.addresses):
+            areas.append(Area(span, service.ports))
+            owners.append((name, index))
+    reported: set[tuple[str, str]] = set()
+    for segment in segments(areas):
+        for here, later in enumerate(segment.areas):
+            for earlier in segment.areas[:here]:
+                (first, at), (second, index) = owners[earlier], owners[later]
+                if first == second or (first, second) in reported:
+                    continue
+                port = _common_port(services[first], services[second])
+                if port is None or not _share_vlan(services[first], services[second]):
+                    continue
+                reported.add((first, second))
+                line = document.mark(("services", first, "addresses", at)).line
+                path: KeyPath = ("services", second, "addresses", index)
+                wrong = f"port {port} at {segment.addresses} is in service {first} (line {line}) too"
+                yield _place(path, document.mark(path), wrong, "one service for each address and port")
+
+
+def _common_port(one: Service, other: Service) -> int | None:
+    return next(
+        (max(a.first, b.first) for a in one.ports for b in other.ports if a.first <= b.last and b.first <= a.last),
+        None,
+    )
+
+
+def _share_vlan(one: Service, other: Service) -> bool:
+    return one.vlan is None or other.vlan is None or bool(set(one.vlan) & set(other.vlan))

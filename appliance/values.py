@@ -1,0 +1,109 @@
+"""Single values of the configuration: numbers in bounds, sizes with units, names, paths, choices.
+
+Owns the reading of one value: what is accepted and the sentence for what is not. Called by models.py through pydantic.
+Every function raises WrongValue. Must not know keys, places in files, or other values.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from appliance.errors import WrongValue, shown
+
+# Linux: IFNAMSIZ is 16 with the end mark (include/uapi/linux/if.h), dev_valid_name() in net/core/dev.c. The quote,
+# backslash and star are ours: nftables would read them as something else.
+INTERFACE_NAME = re.compile(r'[^\s/:"*\\\x00-\x20\x7f]{1,15}\Z')
+SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
+SIZE = re.compile(r"(0|[1-9][0-9]{0,12})(B|KiB|MiB|GiB)\Z")
+UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+MAX_PATH_BYTES = 4000
+
+
+def whole(low: int, high: int) -> Callable[[object], int]:
+    """A whole number from `low` to `high`."""
+
+    def read(value: object) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        wrong = "is out of bounds" if type(value) is int else "is not a whole number"
+        raise WrongValue(f"{shown(value)} {wrong}", f"{low} to {high}")
+
+    return read
+
+
+def size_text(size_bytes: int) -> str:
+    """The size with the largest unit that leaves it whole: 65536 is 64KiB."""
+    unit, scale = next(
+        (unit, scale) for unit, scale in UNITS.items() if size_bytes % scale == 0 and (size_bytes or scale == 1)
+    )
+    return f"{size_bytes // scale}{unit}"
+
+
+def size(low_bytes: int, high_bytes: int) -> Callable[[object], int]:
+    """A size in bytes, written with its unit: B, KiB, MiB or GiB."""
+
+    def read(value: object) -> int:
+        right = f"{size_text(low_bytes)} to {size_text(high_bytes)}"
+        if type(value) is int and value >= 0:
+            raise WrongValue(f"{value} has no unit", f"{size_text(value)}, if bytes are meant")
+        match = SIZE.match(value) if isinstance(value, str) else None
+        if not match:
+            raise WrongValue(f"{shown(value)} is not a size", f"a number and B, KiB, MiB or GiB, {right}")
+        size_bytes = int(match[1]) * UNITS[match[2]]
+        if not low_bytes <= size_bytes <= high_bytes:
+            raise WrongValue(f"{value} is out of bounds", right)
+        return size_bytes
+
+    return read
+
+
+def flag(value: object) -> bool:
+    """true or false, nothing else."""
+    if isinstance(value, bool):
+        return value
+    raise WrongValue(f"{shown(value)} is not a boolean", "true or false")
+
+
+def choice(*words: str) -> Callable[[object], str]:
+    """One of a few words."""
+    right = " or ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else words[0]
+
+    def read(value: object) -> str:
+        if isinstance(value, str) and value in words:
+            return value
+        raise WrongValue(f"{shown(value)} is not one of the choices", right)
+
+    return read
+
+
+def interface(value: object) -> str:
+    """The name of a network interface; whether it exists is not asked."""
+    if isinstance(value, str) and INTERFACE_NAME.match(value) and value not in (".", ".."):
+        return value
+    right = "a name of at most 15 characters without spaces, slashes, colons, quotes and stars"
+    if type(value) in (int, float):
+        right = f'"{value}" in quotes, if the interface has that name'
+    raise WrongValue(f"{shown(value)} is not the name of an interface", right)
+
+
+def absolute_path(value: object) -> Path:
+    """The path of a file or folder, from the root."""
+    if (
+        isinstance(value, str)
+        and value.startswith("/")
+        and "\0" not in value
+        and ".." not in Path(value).parts
+        and len(value.encode()) <= MAX_PATH_BYTES
+    ):
+        return Path(value)
+    raise WrongValue(f"{shown(value)} is not an absolute path", "a path that begins with / and has no ..")
+
+
+def service_name(value: object) -> str:
+    """The name of a service: it appears in screens, metrics and logs."""
+    if isinstance(value, str) and SERVICE_NAME.match(value):
+        return value
+    raise WrongValue(
+        f"{shown(value)} is not a name for a service",
+        "up to 32 letters, digits, - and _, the first a letter or digit",
+    )
