@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -32,7 +33,7 @@ from bench.topology import (
     SERVICE_PORT,
     inside,
     mac_of,
-    on_cpu,
+    on_cpus,
 )
 
 _WARM_UP_S = 0.6
@@ -97,12 +98,15 @@ def best(rungs: list[Measurement]) -> Measurement:
 @contextmanager
 def _generator(pps: float, seconds: float) -> Iterator[subprocess.Popen[str]]:
     """The generator process, already sending; it ends by itself."""
-    command = on_cpu(
-        CLIENT_CPU, sys.executable, "-m", "bench.generator", "--interface", CLIENT_IF,
-        "--to", mac_of(BOX, OUTSIDE_IF).hex(":"), "--target", SERVER_ADDRESS, "--port", str(SERVICE_PORT),
-        "--seconds", str(seconds), "--pps", str(pps))
-    process = subprocess.Popen(inside(CLIENT, *command), stdout=subprocess.PIPE, text=True,
-                               env=os.environ | {"PYTHONPATH": str(_TESTS)})
+    target_mac = mac_of(BOX, OUTSIDE_IF).hex(":")
+    options = f"--interface {CLIENT_IF} --to {target_mac} --target {SERVER_ADDRESS} --port {SERVICE_PORT}"
+    command = f"{sys.executable} -m bench.generator {options} --seconds {seconds} --pps {pps}"
+    process = subprocess.Popen(
+        shlex.split(inside(CLIENT, on_cpus([CLIENT_CPU], command))),
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(_TESTS)},
+    )
     try:
         if process.stdout is None or process.stdout.readline().strip() != "ready":
             raise BenchError("the generator did not start", "its message stands above")

@@ -48,8 +48,7 @@ class Sent:
     elapsed_s: float
 
 
-def build_pool(count: int, source_mac: bytes, target_mac: bytes, target: str, port: int,
-               seed: int = 1) -> Frames:
+def build_pool(count: int, source_mac: bytes, target_mac: bytes, target: str, port: int, seed: int = 1) -> Frames:
     """`count` complete SYN frames, shape (count, FRAME_BYTES); equal seeds give equal frames."""
     random = np.random.default_rng(seed)
     frames = np.zeros((count, FRAME_BYTES), np.uint8)
@@ -57,7 +56,7 @@ def build_pool(count: int, source_mac: bytes, target_mac: bytes, target: str, po
     frames[:, 6:12] = np.frombuffer(source_mac, np.uint8)
     frames[:, 12:14] = (0x08, 0x00)
 
-    ip = frames[:, ETHERNET_BYTES:ETHERNET_BYTES + IP_BYTES]
+    ip = frames[:, ETHERNET_BYTES : ETHERNET_BYTES + IP_BYTES]
     ip[:, 0] = 0x45
     ip[:, 3] = IP_BYTES + TCP_BYTES
     ip[:, 4:6] = random.integers(0, 256, (count, 2))
@@ -69,7 +68,7 @@ def build_pool(count: int, source_mac: bytes, target_mac: bytes, target: str, po
     ip[:, 16:20] = np.frombuffer(socket.inet_aton(target), np.uint8)
     ip[:, 10:12] = _checksums(ip)
 
-    tcp = frames[:, ETHERNET_BYTES + IP_BYTES:]
+    tcp = frames[:, ETHERNET_BYTES + IP_BYTES :]
     tcp[:, 0:2] = _big_endian_16(random.integers(FIRST_PORT, 65536, count))
     tcp[:, 2:4] = np.frombuffer(port.to_bytes(2, "big"), np.uint8)
     tcp[:, 4:8] = random.integers(0, 256, (count, 4))
@@ -149,8 +148,9 @@ def main() -> None:
     with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as link:
         link.bind((options.interface, 0))
         source_mac: bytes = link.getsockname()[4]
-    frames = build_pool(options.pool, source_mac, bytes.fromhex(options.to.replace(":", "")),
-                        options.target, options.port, options.seed)
+    frames = build_pool(
+        options.pool, source_mac, bytes.fromhex(options.to.replace(":", "")), options.target, options.port, options.seed
+    )
     print("ready", flush=True)
     json.dump(asdict(send(options.interface, frames, options.seconds, options.pps)), sys.stdout)
 

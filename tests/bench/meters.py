@@ -68,11 +68,11 @@ class Interval:
 @contextmanager
 def answer_counter() -> Iterator[None]:
     """The counter on the client's wire, for the length of the context."""
-    run(*inside(CLIENT, "nft", "-f", "-"), text=_ANSWERS)
+    run(inside(CLIENT, "nft -f -"), text=_ANSWERS)
     try:
         yield
     finally:
-        run(*inside(CLIENT, "nft", "delete", "table", "netdev", _TABLE))
+        run(inside(CLIENT, f"nft delete table netdev {_TABLE}"))
 
 
 def read(cpu: int) -> Reading:
@@ -86,12 +86,11 @@ def between(first: Reading, last: Reading) -> Interval:
     """The interval from one reading to a later one."""
     seconds = last.at_s - first.at_s
     idle_s = last.idle_s - first.idle_s
-    return Interval(seconds, last.answers - first.answers, max(0.0, seconds - idle_s),
-                    last.stolen_s - first.stolen_s)
+    return Interval(seconds, last.answers - first.answers, max(0.0, seconds - idle_s), last.stolen_s - first.stolen_s)
 
 
 def _answers() -> int:
-    text = run(*inside(CLIENT, "nft", "-j", "list", "counter", "netdev", _TABLE, "answers"))
+    text = run(inside(CLIENT, f"nft -j list counter netdev {_TABLE} answers"))
     for item in json.loads(text)["nftables"]:
         if "counter" in item:
             return int(item["counter"]["packets"])

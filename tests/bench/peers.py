@@ -7,6 +7,7 @@ it up, with all of its work on the cores it is given. Peers know the topology, n
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -24,13 +25,14 @@ from bench.topology import (
     SERVER_ADDRESS,
     SERVICE_PORT,
     inside,
+    on_cpus,
     run,
-    sysctl,
 )
 
 THROUGHPUT_PORT = 5201
 _READY_WAIT_S = 15.0
 _STOP_WAIT_S = 10.0
+_LAST_WORDS_CHARS = 2000
 _NAIVE = Path(__file__).resolve().parent.parent / "reference" / "run.py"
 _NAIVE_QUEUE = 40
 
@@ -49,22 +51,6 @@ table ip levee_bench {{
 }}
 """
 
-_LEVEE = """
-version: 1
-mode: routed
-engine: nfqueue
-outside: {outside}
-inside: {inside}
-services:
-  bench:
-    addresses: [{address}]
-    ports: [{port}, {throughput_port}]
-nfqueue: {{queues: {queues}}}
-cookie: {{secret_file: {state}/secret}}
-runtime_dir: {state}/run
-state_dir: {state}/state
-"""
-
 
 @dataclass(frozen=True)
 class Peer:
@@ -79,13 +65,31 @@ class Peer:
 def _nft_synproxy(cpus: Sequence[int]) -> Iterator[None]:
     """The kernel's own SYN proxy; it works in softirq, so the cores are those of the topology."""
     del cpus
-    run(*inside(BOX, "nft", "-f", "-"), text=_SYNPROXY)
+    run(inside(BOX, "nft -f -"), text=_SYNPROXY)
     try:
         # As its documentation demands: an ACK in the middle of nowhere must not become a connection.
-        sysctl(BOX, "net.netfilter.nf_conntrack_tcp_loose=0")
+        run(inside(BOX, "sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0"))
         yield
     finally:
-        run(*inside(BOX, "nft", "delete", "table", "ip", "levee_bench"))
+        run(inside(BOX, "nft delete table ip levee_bench"))
+
+
+def _levee_config(queues: int, state: str) -> str:
+    return f"""
+version: 1
+mode: routed
+engine: nfqueue
+outside: {OUTSIDE_IF}
+inside: {INSIDE_IF}
+services:
+  bench:
+    addresses: [{SERVER_ADDRESS}]
+    ports: [{SERVICE_PORT}, {THROUGHPUT_PORT}]
+nfqueue: {{queues: {queues}}}
+cookie: {{secret_file: {state}/secret}}
+runtime_dir: {state}/run
+state_dir: {state}/state
+"""
 
 
 @contextmanager
@@ -96,40 +100,37 @@ def _levee(cpus: Sequence[int]) -> Iterator[None]:
         raise BenchError(f"{command} is missing", "build the project first: make build")
     with tempfile.TemporaryDirectory(prefix="levee-bench-") as state:
         config = Path(state, "levee.yaml")
-        config.write_text(_LEVEE.format(
-            outside=OUTSIDE_IF, inside=INSIDE_IF, address=SERVER_ADDRESS, port=SERVICE_PORT,
-            throughput_port=THROUGHPUT_PORT, queues=len(cpus), state=state))
+        config.write_text(_levee_config(len(cpus), state))
         socket = Path(state, "run", "control.sock")
 
         def protecting() -> bool:
-            done = subprocess.run(
-                [str(command), "status", "--json", "--socket", str(socket)],
-                capture_output=True, text=True, check=False)
+            status = [str(command), "status", "--json", "--socket", str(socket)]
+            done = subprocess.run(status, capture_output=True, text=True, check=False)
             return done.returncode == 0 and json.loads(done.stdout)["state"] == "PROTECTING"
 
-        with _daemon([str(command), "run", "-c", str(config)], cpus, Path(state, "log"), protecting):
+        with _daemon(f"{command} run -c {config}", cpus, Path(state, "log"), protecting):
             yield
 
 
 @contextmanager
 def _naive(cpus: Sequence[int]) -> Iterator[None]:
     """The reference of the tests: NetfilterQueue and Scapy, one packet at a time."""
-    rule = ["PREROUTING", "-t", "raw", "-d", SERVER_ADDRESS, "-p", "tcp", "--dport", str(SERVICE_PORT),
-            "-i", OUTSIDE_IF, "-j", "NFQUEUE", "--queue-num", str(_NAIVE_QUEUE)]
+    service = f"-i {OUTSIDE_IF} -d {SERVER_ADDRESS} -p tcp --dport {SERVICE_PORT}"
+    rule = f"PREROUTING -t raw {service} -j NFQUEUE --queue-num {_NAIVE_QUEUE}"
     with tempfile.TemporaryDirectory(prefix="levee-bench-") as state:
         log = Path(state, "log")
 
         def listening() -> bool:
-            return log.exists() and "ready" in log.read_text()
+            return "ready" in log.read_text()
 
-        command = [sys.executable, str(_NAIVE), "--queue", str(_NAIVE_QUEUE), "--outside", OUTSIDE_IF,
-                   "--inside", INSIDE_IF, "--address", SERVER_ADDRESS, "--port", str(SERVICE_PORT)]
-        run(*inside(BOX, "iptables", "-A", *rule))
+        sides = f"--outside {OUTSIDE_IF} --inside {INSIDE_IF}"
+        command = f"{sys.executable} {_NAIVE} --queue {_NAIVE_QUEUE} {sides}"
+        run(inside(BOX, f"iptables -A {rule}"))
         try:
             with _daemon(command, cpus, log, listening):
                 yield
         finally:
-            run(*inside(BOX, "iptables", "-D", *rule))
+            run(inside(BOX, f"iptables -D {rule}"))
 
 
 @contextmanager
@@ -146,23 +147,22 @@ NAIVE = Peer("naive", "naive (NetfilterQueue + Scapy)", _naive)
 
 
 @contextmanager
-def _daemon(command: Sequence[str], cpus: Sequence[int], log: Path,
-            ready: Callable[[], bool]) -> Iterator[None]:
+def _daemon(command: str, cpus: Sequence[int], log: Path, ready: Callable[[], bool]) -> Iterator[None]:
     """Run a program in the box on `cpus` until the context ends; ready or an error with its last words."""
-    pinned = ["taskset", "-c", ",".join(map(str, cpus)), *command]
+    program = Path(command.split(maxsplit=1)[0]).name
     with log.open("w") as output:
-        process = subprocess.Popen(inside(BOX, *pinned), stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            shlex.split(inside(BOX, on_cpus(cpus, command))), stdout=output, stderr=subprocess.STDOUT
+        )
         try:
             deadline = time.monotonic() + _READY_WAIT_S
             while not ready():
                 if process.poll() is not None or time.monotonic() > deadline:
-                    words = log.read_text().strip()[-2000:]
-                    raise BenchError(f"{Path(command[0]).name} did not become ready: {words or 'it said nothing'}")
+                    raise BenchError(f"{program} did not become ready", _last_words(log))
                 time.sleep(0.1)
             yield
             if process.poll() is not None:
-                raise BenchError(f"{Path(command[0]).name} ended during the measurement: "
-                                 f"{log.read_text().strip()[-2000:]}")
+                raise BenchError(f"{program} ended during the measurement", _last_words(log))
         finally:
             process.terminate()
             try:
@@ -170,3 +170,7 @@ def _daemon(command: Sequence[str], cpus: Sequence[int], log: Path,
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+def _last_words(log: Path) -> str:
+    return log.read_text().strip()[-_LAST_WORDS_CHARS:] or "it said nothing"

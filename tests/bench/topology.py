@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -37,41 +38,32 @@ _LOCK = Path("/run/lock/levee-bench.lock")
 _NAPI_THREAD_WAIT_S = 2.0
 
 
-def run(*command: str, text: str | None = None) -> str:
-    """Run one set-up command; its standard output. A failure is the operator's to read."""
+def run(command: str, text: str | None = None) -> str:
+    """Run one set-up command line; its standard output. A failure is the operator's to read."""
+    program = command.split(maxsplit=1)[0]
     try:
-        done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+        done = subprocess.run(shlex.split(command), input=text, capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise BenchError(f"{command[0]}: not installed", "run `make setup` first") from None
+        raise BenchError(f"{program}: not installed", "run `make setup` first") from None
     if done.returncode != 0:
-        raise BenchError(f"`{' '.join(command)}` failed: {done.stderr.strip() or done.stdout.strip()}")
+        raise BenchError(f"`{command}` failed: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
-def inside(namespace: str, *command: str) -> list[str]:
+def inside(namespace: str, command: str) -> str:
     """The command line that runs `command` in `namespace`."""
-    return ["ip", "netns", "exec", namespace, *command]
+    return f"ip netns exec {namespace} {command}"
 
 
-def on_cpu(cpu: int, *command: str) -> list[str]:
-    """The command line that runs `command` on one core."""
-    return ["taskset", "-c", str(cpu), *command]
-
-
-def sysctl(namespace: str, *settings: str) -> None:
-    """Set `name=value` pairs in a namespace."""
-    run(*inside(namespace, "sysctl", "-qw", *settings))
+def on_cpus(cpus: Sequence[int], command: str) -> str:
+    """The command line that runs `command` on these cores only."""
+    return f"taskset -c {','.join(map(str, cpus))} {command}"
 
 
 def mac_of(namespace: str, interface: str) -> bytes:
     """The interface's Ethernet address, 6 bytes."""
-    text = run(*inside(namespace, "cat", f"/sys/class/net/{interface}/address"))
+    text = run(inside(namespace, f"cat /sys/class/net/{interface}/address"))
     return bytes.fromhex(text.strip().replace(":", ""))
-
-
-def ethtool(namespace: str, interface: str, *features: str) -> None:
-    """Switch offloads: `gro on tso off`."""
-    run(*inside(namespace, "ethtool", "-K", interface, *features))
 
 
 @contextmanager
@@ -93,8 +85,8 @@ def topology() -> Iterator[None]:
 
 def confine() -> None:
     """Box work on the box's core, client work on the client's (see the file's head)."""
-    for sender, interface in ((CLIENT, CLIENT_IF), (BOX, OUTSIDE_IF)):
-        ethtool(sender, interface, "gro", "on", "tso", "off")
+    for namespace, interface in ((CLIENT, CLIENT_IF), (BOX, OUTSIDE_IF)):
+        run(inside(namespace, f"ethtool -K {interface} gro on tso off"))
     for namespace, interface, cpu in ((BOX, OUTSIDE_IF, BOX_CPU), (CLIENT, CLIENT_IF, CLIENT_CPU)):
         _set_threaded(namespace, interface, on=True)
         for thread in _napi_threads(interface):
@@ -105,20 +97,28 @@ def unconfine() -> None:
     """The kernel's defaults: offloads on, receive work where the sender runs."""
     for namespace, interface in ((CLIENT, CLIENT_IF), (BOX, OUTSIDE_IF)):
         _set_threaded(namespace, interface, on=False)
-        ethtool(namespace, interface, "gro", "off", "tso", "on")
+        run(inside(namespace, f"ethtool -K {interface} gro off tso on"))
 
 
 def _create() -> None:
     for namespace in (CLIENT, BOX, SERVER):
-        run("ip", "netns", "add", namespace)
-        run("ip", "-n", namespace, "link", "set", "lo", "up")
-    _veth(BOX, OUTSIDE_IF, f"{OUTSIDE_ADDRESS}/30", CLIENT, CLIENT_IF, f"{CLIENT_ADDRESS}/30")
-    _veth(BOX, INSIDE_IF, f"{INSIDE_ADDRESS}/24", SERVER, SERVER_IF, f"{SERVER_ADDRESS}/24")
-    run("ip", "-n", CLIENT, "route", "add", "default", "via", OUTSIDE_ADDRESS)
-    run("ip", "-n", SERVER, "route", "add", "default", "via", INSIDE_ADDRESS)
-    run("ip", "-n", BOX, "route", "add", "198.18.0.0/16", "via", CLIENT_ADDRESS)
-    sysctl(BOX, "net.ipv4.ip_forward=1", "net.ipv4.conf.all.rp_filter=0",
-           f"net.ipv4.conf.{OUTSIDE_IF}.rp_filter=0", f"net.ipv4.conf.{INSIDE_IF}.rp_filter=0")
+        run(f"ip netns add {namespace}")
+        run(f"ip -n {namespace} link set lo up")
+    run(f"ip link add {OUTSIDE_IF} netns {BOX} type veth peer name {CLIENT_IF} netns {CLIENT}")
+    run(f"ip link add {INSIDE_IF} netns {BOX} type veth peer name {SERVER_IF} netns {SERVER}")
+    for namespace, interface, address in (
+        (CLIENT, CLIENT_IF, f"{CLIENT_ADDRESS}/30"),
+        (BOX, OUTSIDE_IF, f"{OUTSIDE_ADDRESS}/30"),
+        (BOX, INSIDE_IF, f"{INSIDE_ADDRESS}/24"),
+        (SERVER, SERVER_IF, f"{SERVER_ADDRESS}/24"),
+    ):
+        run(f"ip -n {namespace} address add {address} dev {interface}")
+        run(f"ip -n {namespace} link set {interface} up")
+    run(f"ip -n {CLIENT} route add default via {OUTSIDE_ADDRESS}")
+    run(f"ip -n {SERVER} route add default via {INSIDE_ADDRESS}")
+    run(f"ip -n {BOX} route add 198.18.0.0/16 via {CLIENT_ADDRESS}")
+    no_filter = " ".join(f"net.ipv4.conf.{name}.rp_filter=0" for name in ("all", OUTSIDE_IF, INSIDE_IF))
+    run(inside(BOX, f"sysctl -qw net.ipv4.ip_forward=1 {no_filter}"))
     # A lost neighbour entry in the middle of a run would be measured as loss of the peer.
     _permanent_neighbour(BOX, OUTSIDE_IF, CLIENT_ADDRESS, mac_of(CLIENT, CLIENT_IF))
     _permanent_neighbour(BOX, INSIDE_IF, SERVER_ADDRESS, mac_of(SERVER, SERVER_IF))
@@ -126,27 +126,19 @@ def _create() -> None:
     _permanent_neighbour(SERVER, SERVER_IF, INSIDE_ADDRESS, mac_of(BOX, INSIDE_IF))
 
 
-def _veth(near: str, near_if: str, near_address: str, far: str, far_if: str, far_address: str) -> None:
-    run("ip", "link", "add", near_if, "netns", near, "type", "veth", "peer", "name", far_if, "netns", far)
-    for namespace, interface, address in ((near, near_if, near_address), (far, far_if, far_address)):
-        run("ip", "-n", namespace, "address", "add", address, "dev", interface)
-        run("ip", "-n", namespace, "link", "set", interface, "up")
-
-
 def _permanent_neighbour(namespace: str, interface: str, address: str, mac: bytes) -> None:
-    run("ip", "-n", namespace, "neighbour", "replace", address, "lladdr", mac.hex(":"),
-        "dev", interface, "nud", "permanent")
+    run(f"ip -n {namespace} neighbour replace {address} lladdr {mac.hex(':')} dev {interface} nud permanent")
 
 
 def _remove() -> None:
-    present = {line.split()[0] for line in run("ip", "netns", "list").splitlines() if line}
+    present = {line.split()[0] for line in run("ip netns list").splitlines() if line}
     for namespace in present.intersection((CLIENT, BOX, SERVER)):
-        run("ip", "netns", "delete", namespace)
+        run(f"ip netns delete {namespace}")
 
 
 def _set_threaded(namespace: str, interface: str, *, on: bool) -> None:
     # `ip netns exec` mounts a sysfs of the namespace; the attribute cannot be reached otherwise.
-    run(*inside(namespace, "sh", "-c", f"echo {int(on)} > /sys/class/net/{interface}/threaded"))
+    run(inside(namespace, f"sh -c 'echo {int(on)} > /sys/class/net/{interface}/threaded'"))
 
 
 def _napi_threads(interface: str) -> Sequence[int]:
@@ -156,8 +148,9 @@ def _napi_threads(interface: str) -> Sequence[int]:
         if found := list(_threads_named(f"napi/{interface}-")):
             return found
         time.sleep(0.02)
-    raise BenchError(f"{interface}: no NAPI thread appeared",
-                     "the kernel must know /sys/class/net/*/threaded (5.12 or newer)")
+    raise BenchError(
+        f"{interface}: no NAPI thread appeared", "the kernel must know /sys/class/net/*/threaded (5.12 or newer)"
+    )
 
 
 def _threads_named(prefix: str) -> Iterator[int]:
