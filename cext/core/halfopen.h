@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The half-open cache: what a client's SYN really said, for as long as there is room to remember it.
+ *
+ * Owns: a set-associative cache of a fixed size, one for each worker (a SYN and its ACK come by the same queue, so there
+ * is no lock). Called by: gate. Must not know: cookies beyond their number; with an entry evicted the cookie suffices.
+ *
+ * Full: the oldest of LV_HALF_WAYS entries is overwritten. A flood thus empties the cache and costs nothing else.
+ */
+#ifndef LV_HALFOPEN_H
+#define LV_HALFOPEN_H
+
+#include "base.h"
+#include "flow.h"
+
+enum {
+    LV_HALF_WAYS = 4,
+    LV_HALF_RETRIES = 3, /* SYN-ACK again after 1, 2 and 4 s: the last one at 7 s, well within the life of a cookie */
+};
+
+enum lv_half_flag {
+    LV_HALF_USED = 0x01,
+    LV_HALF_SACK = 0x02, /* offered by the client and told to it */
+    LV_HALF_TS = 0x04,
+    LV_HALF_ECN = 0x08,
+};
+
+struct lv_half {
+    struct lv_key key;
+    u32 client_isn, isn;
+    u32 tsval_c; /* the client's */
+    u32 tsval;   /* ours in the SYN-ACK */
+    u32 made_ms;
+    u16 mss;       /* the client's, 0 if it named none */
+    u16 window;    /* the client's, in its SYN */
+    u16 mss_told;  /* to the client */
+    u16 service;
+    u8 wscale;      /* the client's or LV_WSCALE_NONE */
+    u8 wscale_told; /* to the client: the server's, or LV_WSCALE_NONE */
+    u8 flags;       /* enum lv_half_flag */
+    u8 tries;       /* SYN-ACKs sent again */
+    u8 mac_c[6], mac_s[6];
+    u8 tags, l2;
+    u16 tci[LV_VLAN_TAGS];
+};
+
+struct lv_halfopen {
+    struct lv_half *entry;
+    u32 sets_mask;
+    u32 used;
+};
+
+LV_INLINE struct lv_half *lv_half_set(struct lv_halfopen *h, u32 hash)
+{
+    return &h->entry[(u64)(hash & h->sets_mask) * LV_HALF_WAYS];
+}
+
+LV_INLINE struct lv_half *lv_half_find(struct lv_halfopen *h, const struct lv_key *key, u32 hash)
+{
+    struct lv_half *e = lv_half_set(h, hash);
+    u32 i;
+
+    for (i = 0; i < LV_HALF_WAYS; i++)
+        if ((e[i].flags & LV_HALF_USED) && lv_key_eq(&e[i].key, key))
+            return &e[i];
+    return 0;
+}
+
+LV_INLINE void lv_half_drop(struct lv_halfopen *h, struct lv_half *e)
+{
+    e->flags = 0;
+    h->used--;
+}
+
+/* A place for a new entry: a free one, else the oldest of its set. The caller sets all fields. */
+LV_INLINE struct lv_half *lv_half_place(struct lv_halfopen *h, u32 hash, u32 now_ms)
+{
+    struct lv_half *e = lv_half_set(h, hash), *oldest = e;
+    u32 i;
+
+    for (i = 0; i < LV_HALF_WAYS; i++) {
+        if (!(e[i].flags & LV_HALF_USED)) {
+            h->used++;
+            return &e[i];
+        }
+        if (now_ms - e[i].made_ms > now_ms - oldest->made_ms)
+            oldest = &e[i];
+    }
+    return oldest;
+}
+
+#endif

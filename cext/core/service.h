@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Which service a packet belongs to: address, port and VLAN to the number of a service and its policy.
+ *
+ * Owns: an immutable table made by the control plane: address intervals that do not overlap, in ascending order, each
+ * with a run of port rules. Called by: gate. Must not know: names, YAML. Lookup is one binary search and a short scan.
+ */
+#ifndef LV_SERVICE_H
+#define LV_SERVICE_H
+
+#include "base.h"
+#include "packet.h"
+
+enum {
+    LV_SERVICES_MAX = 4096,
+    LV_SERVICE_NONE = 0, /* number of "no service"; counters of what belongs to none are kept there */
+    LV_VID_ANY = 0xffff,
+};
+
+struct lv_service {
+    u8 used;
+    u8 protect;        /* 0 off, 1 always */
+    u8 window_zero;    /* SYN-ACK offers window 0 until the server has answered */
+    u8 fragments_pass;
+    /* What the SYN-ACK announces until the server's own options are known. */
+    u8 wscale, sack_ok, has_ts;
+    u16 mss[2]; /* IPv4, IPv6 */
+};
+
+struct lv_port_rule {
+    u16 lo, hi;
+    u16 vid; /* or LV_VID_ANY */
+    u16 service;
+};
+
+struct lv_interval {
+    u64 lo[2], hi[2]; /* both ends included, host byte order, most significant half first */
+    u32 first, count; /* port rules */
+};
+
+struct lv_services {
+    u32 intervals, rules;
+    const struct lv_interval *interval;
+    const struct lv_port_rule *rule;
+    struct lv_service service[LV_SERVICES_MAX];
+};
+
+LV_INLINE u64 lv_addr_half(const u8 *p)
+{
+    return (u64)lv_get32(p) << 32 | lv_get32(p + 4);
+}
+
+LV_INLINE int lv_u128_less(const u64 *a, const u64 *b)
+{
+    return a[0] != b[0] ? a[0] < b[0] : a[1] < b[1];
+}
+
+LV_INLINE const struct lv_interval *lv_interval_find(const struct lv_services *s, const struct lv_addr *addr)
+{
+    u64 a[2] = {lv_addr_half(addr->b), lv_addr_half(addr->b + 8)};
+    u32 lo = 0, hi = s->intervals;
+
+    while (lo < hi) { /* first interval that begins after a */
+        u32 mid = lo + (hi - lo) / 2;
+
+        if (lv_u128_less(a, s->interval[mid].lo))
+            hi = mid;
+        else
+            lo = mid + 1;
+    }
+    if (!lo || lv_u128_less(s->interval[lo - 1].hi, a))
+        return 0;
+    return &s->interval[lo - 1];
+}
+
+/* Number of the service at addr:port in the packet's VLAN, or LV_SERVICE_NONE. */
+LV_INLINE u16 lv_service_find(const struct lv_services *s, const struct lv_addr *addr, u16 port, const struct lv_pkt *k)
+{
+    const struct lv_interval *v = lv_interval_find(s, addr);
+    u32 i;
+
+    for (i = 0; v && i < v->count; i++) {
+        const struct lv_port_rule *r = &s->rule[v->first + i];
+
+        if (port < r->lo || port > r->hi)
+            continue;
+        if (r->vid == LV_VID_ANY || (k->tags > 0 && (k->tci[0] & 0xfff) == r->vid) ||
+            (k->tags > 1 && (k->tci[1] & 0xfff) == r->vid))
+            return r->service;
+    }
+    return LV_SERVICE_NONE;
+}
+
+/* Does any service of this address let fragments through? Fragments have no ports. */
+LV_INLINE u16 lv_service_of_address(const struct lv_services *s, const struct lv_addr *addr)
+{
+    const struct lv_interval *v = lv_interval_find(s, addr);
+    u32 i;
+
+    for (i = 0; v && i < v->count; i++)
+        if (s->service[s->rule[v->first + i].service].fragments_pass)
+            return s->rule[v->first + i].service;
+    return v && v->count ? s->rule[v->first].service : LV_SERVICE_NONE;
+}
+
+#endif

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The flow table of the engines that live in user space: chained hash over a fixed array of records in shared memory.
+ *
+ * Owns: allocation, lookup, locks, sweeping. Called by: engine.h. Must not know: what a state means beyond FREE.
+ *
+ * The record array is the only thing in shared memory. Hash heads, free list and locks are private and are rebuilt from
+ * the records when a new daemon attaches, so that a daemon killed at any instruction leaves nothing that must be trusted
+ * but records: one that was being written still has state FREE, because the state is stored last.
+ *
+ * Full: lv_table_insert() returns NULL and the caller says so; nothing is evicted, because a flood cannot get here (only
+ * clients that proved themselves do) and because every record is somebody's open connection. Closed records go early when
+ * less than a quarter of the table is free.
+ *
+ * Locking: one spin lock guards all chains whose hash ends alike; it is held while a packet of that flow is processed.
+ */
+#ifndef LV_TABLE_H
+#define LV_TABLE_H
+
+#include <sched.h>
+
+#include "flow.h"
+#include "siphash.h"
+
+enum {
+    LV_LOCKS = 1024,
+    LV_NIL = 0xffffffffu,
+    LV_SPINS_BEFORE_YIELD = 200,
+};
+
+struct lv_spinlock {
+    u32 taken;
+};
+
+struct lv_table {
+    struct lv_flow *flow; /* shared memory, `capacity` records */
+    u32 capacity;
+    u32 mask;   /* heads - 1 */
+    u32 *head;  /* private: first record of each chain */
+    u32 free;   /* first free record, chained by next */
+    u32 used;
+    u32 passing; /* of those used, in state PASS: at most half, so that they cannot keep clients out */
+    u32 cursor;  /* sweep */
+    struct lv_spinlock free_lock;
+    struct lv_spinlock lock[LV_LOCKS];
+    struct lv_sipkey key;
+};
+
+LV_INLINE void lv_lock(struct lv_spinlock *l)
+{
+    u32 spins = 0;
+
+    while (__atomic_exchange_n(&l->taken, 1, __ATOMIC_ACQUIRE))
+        if (++spins % LV_SPINS_BEFORE_YIELD == 0)
+            sched_yield(); /* the holder may have lost its core */
+}
+
+LV_INLINE void lv_unlock(struct lv_spinlock *l)
+{
+    __atomic_store_n(&l->taken, 0, __ATOMIC_RELEASE);
+}
+
+LV_INLINE u32 lv_table_hash(const struct lv_table *t, const struct lv_key *key)
+{
+    return (u32)lv_siphash(&t->key, (const u8 *)key, sizeof(*key));
+}
+
+LV_INLINE struct lv_spinlock *lv_table_lock(struct lv_table *t, u32 hash)
+{
+    return &t->lock[hash % LV_LOCKS];
+}
+
+LV_INLINE struct lv_flow *lv_table_find(struct lv_table *t, const struct lv_key *key, u32 hash)
+{
+    u32 i = t->head[hash & t->mask];
+
+    while (i != LV_NIL) {
+        struct lv_flow *f = &t->flow[i];
+
+        if (lv_key_eq(&f->key, key))
+            return f;
+        i = f->next;
+    }
+    return 0;
+}
+
+/* A new record with its key set, all else zero and state FREE: the caller fills it and stores the state last. */
+LV_INLINE struct lv_flow *lv_table_insert(struct lv_table *t, const struct lv_key *key, u32 hash)
+{
+    struct lv_flow *f;
+    u32 i;
+
+    lv_lock(&t->free_lock);
+    i = t->free;
+    if (i != LV_NIL) {
+        t->free = t->flow[i].next;
+        t->used++;
+    }
+    lv_unlock(&t->free_lock);
+    if (i == LV_NIL)
+        return 0;
+    f = &t->flow[i];
+    lv_zero(f, sizeof(*f));
+    f->key = *key;
+    f->next = t->head[hash & t->mask];
+    t->head[hash & t->mask] = i;
+    return f;
+}
+
+LV_INLINE void lv_flow_set_state(struct lv_flow *f, enum lv_flow_state state)
+{
+    __atomic_store_n(&f->state, (u8)state, __ATOMIC_RELEASE);
+}
+
+LV_INLINE void lv_table_remove(struct lv_table *t, struct lv_flow *f, u32 hash)
+{
+    u32 self = (u32)(f - t->flow);
+    u32 *link = &t->head[hash & t->mask];
+
+    while (*link != self)
+        link = &t->flow[*link].next;
+    *link = f->next;
+    lv_flow_set_state(f, LV_FLOW_FREE);
+    lv_lock(&t->free_lock);
+    f->next = t->free;
+    t->free = self;
+    t->used--;
+    lv_unlock(&t->free_lock);
+}
+
+/* Build heads and free list from the records. `head` has room for a power of two of at least `capacity` entries. */
+LV_INLINE void lv_table_attach(struct lv_table *t, struct lv_flow *flow, u32 capacity, u32 *head, u32 heads)
+{
+    u32 i;
+
+    t->flow = flow;
+    t->capacity = capacity;
+    t->head = head;
+    t->mask = heads - 1;
+    t->free = LV_NIL;
+    t->used = t->passing = t->cursor = 0;
+    for (i = 0; i < heads; i++)
+        head[i] = LV_NIL;
+    for (i = capacity; i-- > 0;) {
+        struct lv_flow *f = &flow[i];
+        u32 *first = &t->free;
+
+        if (f->state != LV_FLOW_FREE && f->state < LV_FLOW_STATES) {
+            first = &head[lv_table_hash(t, &f->key) & t->mask];
+            t->used++;
+            t->passing += f->state == LV_FLOW_PASS || f->state == LV_FLOW_PASS_CLOSED;
+        } else {
+            f->state = LV_FLOW_FREE;
+        }
+        f->next = *first;
+        *first = i;
+    }
+}
+
+#endif
