@@ -5,35 +5,86 @@ SHELL := /bin/bash
 VENV := .venv
 BUILD := .build
 PY := $(VENV)/bin/python
+STAMP := $(BUILD)/stamp
 # meson-python calls meson and ninja by name: the pinned ones are in the virtual environment.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-APT_STAMP := $(BUILD)/stamp/apt
-VENV_STAMP := $(BUILD)/stamp/venv
-BUILD_STAMP := $(BUILD)/stamp/build
+# The lab and the guest make namespaces and rules; without root they are run through sudo.
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH")
+# make lab MODE=routed ENGINE=nfqueue CONFIG=FILE
+MODE ?= routed
+ENGINE ?= auto
+CONFIG ?=
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help setup build check clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r name text; do printf '  make %-14s %s\n' "$$name" "$$text"; done
+		while IFS='|' read -r name text; do printf '  make %-15s %s\n' "$$name" "$$text"; done
 
-setup: $(APT_STAMP) $(VENV_STAMP) ## install Debian packages and the Python environment (root or sudo)
+demo: build ## clients and a spoofed flood, without and with Levee: live, a table, a plot
+	@$(AS_ROOT) $(PY) tests/demo/demo.py
 
-$(APT_STAMP): requirements/apt.txt tools/setup
+test: build ## everything: check, property, reference, fuzz, lab and guest tests (under 30 minutes)
+	@$(PY) tools/suite.py test
+
+check: build ## format, lint, strict types, import contracts, unit tests (under two minutes)
+	@$(PY) tools/suite.py check
+
+test-unit: build ## unit tests
+	@$(PY) tools/suite.py unit
+
+test-property: build ## property tests of parsers and encoders
+	@$(PY) tools/suite.py property
+
+test-reference: build ## the engine compared with the readable reference
+	@$(PY) tools/suite.py reference
+
+test-fuzz: build ## fuzz targets, a short run
+	@$(PY) tools/suite.py fuzz
+
+test-lab: build ## real clients and servers in network namespaces, routed mode
+	@$(PY) tools/suite.py lab
+
+test-guest: build ## the same in bridge mode, on a Debian kernel in QEMU
+	@$(PY) tools/suite.py guest
+
+fuzz-long: build ## fuzz targets, 10 million executions each
+	@tests/fuzz/run long
+
+bench: build ## SYNs answered per second and CPU time each: nft synproxy, Levee, naive reference
+	@$(AS_ROOT) $(PY) tests/bench/bench.py
+
+lab: build ## bring the lab up and leave it (MODE=routed|bridge ENGINE=auto|nfqueue CONFIG=FILE)
+	@$(AS_ROOT) $(PY) tests/lab/lab.py up --mode $(MODE) --engine $(ENGINE) $(if $(CONFIG),--config $(CONFIG))
+
+lab-down: ## take the lab down
+	@$(AS_ROOT) /usr/bin/python3 tests/lab/lab.py down
+
+guest: build ## build the guest and bring it up to date with the working tree
+	@$(AS_ROOT) tests/guest/guest build
+
+setup: $(STAMP)/apt $(STAMP)/venv ## install Debian packages and the Python environment (root or sudo)
+
+build: setup ## compile what changed and install it into .venv
+	@tools/build $(VENV) $(BUILD)
+
+format: $(STAMP)/venv ## format Python and C in place
+	@$(VENV)/bin/ruff format . && $(VENV)/bin/ruff check --fix-only .
+	@find cext tests -name '*.[ch]' -print0 | xargs -0 --no-run-if-empty clang-format-19 -i
+
+clean: ## remove what make created here; Debian packages stay
+	rm -rf $(BUILD) $(VENV)
+
+$(STAMP)/apt: requirements/apt.txt tools/setup
 	@mkdir -p $(@D)
 	@tools/setup apt requirements/apt.txt
 	@touch $@
 
-$(VENV_STAMP): $(APT_STAMP) $(wildcard requirements/*.txt) tools/setup
-	@mkdir -p $(@D)
+$(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@tools/setup venv $(VENV) requirements
 	@touch $@
 
-build: setup ## compile and install Levee into .venv (incremental)
-	@tools/build $(VENV) $(BUILD)
-
-clean: ## remove everything that make created, but not Debian packages
-	rm -rf $(BUILD) $(VENV)
+.PHONY: help demo test check test-unit test-property test-reference test-fuzz test-lab test-guest \
+	fuzz-long bench lab lab-down guest setup build format clean

@@ -1,0 +1,122 @@
+"""What `make check` and `make test` consist of: the list of parts, their steps and their time limits.
+
+Owns the command lines. Read by tools/suite.py, which runs them. It must not run anything itself.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUILD = ROOT / ".build"
+REPORT = BUILD / "report"
+BIN = Path(sys.executable).parent
+CLANG = "clang-19"
+CLANG_FORMAT = "clang-format-19"
+
+
+class Nothing(Exception):
+    """A step has no input, for example no file to check."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. With `cases` it writes a JUnit file and each test case counts, else it counts as one."""
+
+    name: str
+    argv: tuple[str, ...]
+    limit_s: int
+    cases: bool = False
+    root: bool = False
+    cwd: Path = ROOT
+
+    @property
+    def junit(self) -> Path:
+        """Where a step with `cases` leaves its results."""
+        return REPORT / f"{self.name.replace(' ', '-')}.xml"
+
+    @property
+    def log(self) -> Path:
+        """Where the output of a step without `cases` is kept."""
+        return REPORT / f"{self.name.replace(' ', '-')}.log"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Steps that are run together by one name; all of them run, whatever fails."""
+
+    name: str
+    steps: tuple[Step, ...] = field(default_factory=tuple)
+
+
+def sources(*patterns: str) -> tuple[str, ...]:
+    """Files of the repository that match, relative to its root; at least one."""
+    found = sorted(
+        str(path.relative_to(ROOT))
+        for pattern in patterns
+        for path in ROOT.glob(pattern)
+        if path.is_file() and not path.relative_to(ROOT).parts[0].startswith(".")
+    )
+    if not found:
+        raise Nothing(f"no file matches {' '.join(patterns)}")
+    return tuple(found)
+
+
+def tool(name: str, *arguments: str) -> tuple[str, ...]:
+    """A command of the virtual environment."""
+    return (str(BIN / name), *arguments)
+
+
+def pytest(name: str, folder: str, limit_s: int, *, root: bool = False) -> Part:
+    """A part that is one run of pytest over one folder."""
+    step = Step(name, (), limit_s, cases=True, root=root)
+    return Part(name, (replace(step, argv=tool("pytest", folder, f"--junitxml={step.junit}")),))
+
+
+def extension_modules() -> tuple[str, ...]:
+    """Dotted names of the Cython modules, one for each typed stub."""
+    return tuple(path.removesuffix(".pyi").replace("/", ".") for path in sources("cext/*.pyi"))
+
+
+def lint() -> Part:
+    """Format, lint, types, stubs, import contracts, pins. Nothing here runs the product."""
+    c_files = sources("cext/**/*.h", "cext/**/*.c", "tests/**/*.h", "tests/**/*.c")
+    headers = sources("cext/core/*.h")
+    # -P: the stubs are compared with the installed modules, not with the source folder.
+    stubtest = (sys.executable, "-P", "-m", "mypy.stubtest", "--concise", *extension_modules())
+    warnings = ("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function")
+    return Part(
+        "lint",
+        (
+            Step("python format", tool("ruff", "format", "--check", "."), 60),
+            Step("python lint", tool("ruff", "check", "."), 60),
+            Step("types", tool("mypy"), 180),
+            Step("stubs", stubtest, 120, cwd=REPORT),
+            Step("import contracts", tool("lint-imports", "--cache-dir", str(BUILD / "imports")), 60),
+            Step("cython lint", tool("cython-lint", "cext"), 60),
+            Step("c format", (CLANG_FORMAT, "--dry-run", "-Werror", *c_files), 60),
+            Step("c headers", (CLANG, *warnings, "-fsyntax-only", "-x", "c-header", *headers), 60),
+            Step("shell lint", ("shellcheck", *sources("tools/setup", "tools/build", ".ci/run", "**/*.sh")), 60),
+            Step("pins", (sys.executable, "tools/pins.py"), 60),
+        ),
+    )
+
+
+def parts(name: str) -> tuple[Part, ...]:
+    """The parts behind one name of the command line: `check`, `test`, or a single part."""
+    single: dict[str, Callable[[], Part]] = {
+        "lint": lint,
+        "unit": lambda: pytest("unit", "tests/unit", 120),
+        "property": lambda: pytest("property", "tests/property", 300),
+        "reference": lambda: pytest("reference", "tests/reference", 300),
+        "fuzz": lambda: pytest("fuzz", "tests/fuzz", 420),
+        "lab": lambda: pytest("lab", "tests/lab", 600, root=True),
+        "guest": lambda: pytest("guest", "tests/guest", 720, root=True),
+    }
+    groups = {"check": ("lint", "unit"), "test": tuple(single)}
+    if name not in single and name not in groups:
+        raise Nothing(f"no part is called {name}; there are {', '.join([*groups, *single])}")
+    return tuple(single[part]() for part in groups.get(name, (name,)))
