@@ -4,30 +4,35 @@
     guest run [OPTIONS] -- COMMAND   run a command in a fresh guest; its exit code is ours
     guest test [-- PYTEST-ARGUMENTS] run the lab's tests in bridge mode in a fresh guest
     guest clean                      remove the cache
+
+Exit codes of its own: 125 the guest could not do what was asked, 130 stopped by a signal.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 from guest.boot import run_in_guest
-from guest.layout import CACHE, GuestError, Layout, locked, say
+from guest.layout import CACHE, OUT_IN_GUEST, GuestError, Layout, locked, say
 from guest.machine import DEFAULT_MEMORY_MIB
 from guest.product import install_product
 from guest.userland import ensure_built, remove_others
 
 _RUN_LIMIT_S = 600
 _TEST_LIMIT_S = 340
+_JUNIT = "junit.xml"
+# The lab's tests take mode and engine from here; emulation is slow, so volumes are smaller.
+_TEST_ENVIRONMENT = {"LEVEE_LAB_MODE": "bridge", "LEVEE_LAB_ENGINE": "nfqueue", "LEVEE_LAB_SCALE": "small"}
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="guest", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(prog="guest", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("build", help="install, unpack and compile what is missing")
     verbs.add_parser("clean", help="remove the cache")
@@ -36,6 +41,9 @@ def _arguments() -> argparse.Namespace:
     run.add_argument("--memory", type=int, default=DEFAULT_MEMORY_MIB, metavar="MIB")
     run.add_argument("--bare", action="store_true", help="without bringing the product up to date")
     run.add_argument("command", nargs="+", metavar="COMMAND")
+    test = verbs.add_parser("test", help="run the lab's tests in bridge mode in a fresh guest")
+    test.add_argument("--junitxml", type=Path, metavar="FILE", help="results, as pytest writes them")
+    test.add_argument("pytest", nargs="*", default=["tests/lab"], metavar="PYTEST-ARGUMENT")
     return parser.parse_args()
 
 
@@ -48,6 +56,25 @@ def _built(*, bare: bool = False) -> Layout:
     return layout
 
 
+def _run(arguments: argparse.Namespace) -> int:
+    return run_in_guest(
+        _built(bare=arguments.bare),
+        arguments.command,
+        limit_s=arguments.time_limit,
+        memory_mib=arguments.memory,
+    )
+
+
+def _test(arguments: argparse.Namespace) -> int:
+    layout = _built()
+    settings = [f"{name}={value}" for name, value in _TEST_ENVIRONMENT.items()]
+    pytest = [".venv/bin/pytest", "-p", "no:cacheprovider", f"--junitxml={OUT_IN_GUEST / _JUNIT}", *arguments.pytest]
+    code = run_in_guest(layout, ["env", *settings, *pytest], limit_s=_TEST_LIMIT_S, memory_mib=DEFAULT_MEMORY_MIB)
+    if arguments.junitxml is not None and (layout.out / _JUNIT).exists():
+        shutil.copy(layout.out / _JUNIT, arguments.junitxml)
+    return code
+
+
 def _main() -> int:
     arguments = _arguments()
     with locked():
@@ -58,13 +85,10 @@ def _main() -> int:
             case "build":
                 _built()
                 return 0
+            case "run":
+                return _run(arguments)
             case _:
-                return run_in_guest(
-                    _built(bare=arguments.bare),
-                    arguments.command,
-                    limit_s=arguments.time_limit,
-                    memory_mib=arguments.memory,
-                )
+                return _test(arguments)
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> None:

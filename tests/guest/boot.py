@@ -122,9 +122,7 @@ def _stream(child: subprocess.Popen[bytes], watch: _Watch) -> Ending | None:
                 return bad
 
 
-def _boot_once(
-    layout: Layout, command: str, accelerator: Accelerator, *, limit_s: float, memory_mib: int
-) -> Result:
+def _boot_once(layout: Layout, command: str, accelerator: Accelerator, *, limit_s: float, memory_mib: int) -> Result:
     _clear(layout.out)
     (layout.out / "command").write_text(command)
     initramfs, errors = layout.base / "initramfs", layout.out / "qemu.log"
@@ -186,16 +184,11 @@ def run_in_guest(layout: Layout, argv: list[str], *, limit_s: float, memory_mib:
     accelerator = choose_accelerator()
     for attempt in range(1, _ATTEMPTS + 1):
         say(f"booting Debian 13 ({accelerator.name})")
-        result = _boot_once(
-            layout, shlex.join(argv), accelerator, limit_s=limit_s, memory_mib=memory_mib
-        )
+        result = _boot_once(layout, shlex.join(argv), accelerator, limit_s=limit_s, memory_mib=memory_mib)
         if result.ending is not Ending.KNOWN_OOPS:
             break
         say(f"boot {attempt} of at most {_ATTEMPTS} ended with {result.ending.value}; again")
     if result.exit_code is None:
         raise _explain(layout, result, limit_s)
-    say(
-        f"up after {result.boot_s:.1f} s, command ran {result.command_s:.1f} s, "
-        f"exit code {result.exit_code}"
-    )
+    say(f"up after {result.boot_s:.1f} s, command ran {result.command_s:.1f} s, exit code {result.exit_code}")
     return result.exit_code

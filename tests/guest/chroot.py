@@ -30,13 +30,23 @@ shift
 exec chroot "$root" "$@"
 """
 _HOST_FILES = ("/etc/resolv.conf", "/etc/hosts", "/etc/ssl/certs/ca-certificates.crt")
+_SHOWN_LINES = 60
 _PASSED = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file", "requests_ca_bundle")
 
 
 def local_paths(text: str) -> list[Path]:
-    """Files and folders of this machine that a pip option's value names (paths and file:// URLs)."""
-    words = (word.removeprefix("file://") for word in text.split())
-    return [Path(word) for word in words if word.startswith("/")]
+    """Files and folders of this machine that a pip option's value names (paths and file:// URLs).
+
+    The pages of a local index link to files beside it, so of a URL its parent folder is meant.
+    """
+    found = []
+    for word in text.split():
+        if word.startswith("file:///"):
+            path = Path(word.removeprefix("file://").rstrip("/"))
+            found.append(path.parent if path.parent != Path("/") else path)
+        elif word.startswith("/"):
+            found.append(Path(word))
+    return found
 
 
 def _pip_config_files(environment: Mapping[str, str]) -> list[Path]:
@@ -72,14 +82,12 @@ def _mountpoint(root: Path, path: Path) -> None:
 
 
 def run_in_root(layout: Layout, argv: list[str], *, cwd: Path, limit_s: int) -> None:
-    """Run `argv` as root in the userland tree, in folder `cwd`; its output goes to stderr.
+    """Run `argv` as root in the userland tree, in folder `cwd`.
 
-    Raises GuestError when it fails or takes longer than `limit_s`.
+    Raises GuestError, with the end of what it printed, when it fails or takes longer than `limit_s`.
     """
     environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith("PIP_") or name.lower() in _PASSED
+        name: value for name, value in os.environ.items() if name.startswith("PIP_") or name.lower() in _PASSED
     }
     environment |= {
         "HOME": os.environ.get("HOME", "/root"),
@@ -101,14 +109,19 @@ def run_in_root(layout: Layout, argv: list[str], *, cwd: Path, limit_s: int) -> 
     enter = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork"]
     enter += ["--kill-child=KILL", "sh", "-c", _ENTER, "sh", str(layout.root), *binds, "--"]
     enter += ["/usr/bin/env", "-C", str(cwd), *argv]
-    with subprocess.Popen(
-        enter, env=environment, stdin=subprocess.DEVNULL, stdout=2, start_new_session=True
-    ) as child:
+    log = layout.base / "chroot.log"
+    with (
+        log.open("wb") as sink,
+        subprocess.Popen(
+            enter, env=environment, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True
+        ) as child,
+    ):
         try:
             code = child.wait(limit_s)
         except subprocess.TimeoutExpired:
-            raise GuestError(f"{argv[0]} took more than {limit_s} s in the guest's root") from None
+            raise GuestError(f"{' '.join(argv)}: took more than {limit_s} s; its output is in {log}") from None
         finally:
             child.kill()
     if code != 0:
-        raise GuestError(f"{' '.join(argv[:4])} ... failed in the guest's root (exit code {code})")
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-_SHOWN_LINES:])
+        raise GuestError(f"{' '.join(argv)}: exit code {code}\n{tail}", f"all of its output is in {log}")

@@ -53,7 +53,7 @@ def tool_argv(layout: Layout, program: str) -> list[str]:
     ]
 
 
-def _with_dependencies(names: tuple[str, ...], dependencies: str) -> list[str]:
+def insertion_order(names: tuple[str, ...], dependencies: str) -> list[str]:
     """Paths of modules in order of insertion, from modules.dep's text (`path: needed ...`)."""
     needs = {}
     for line in dependencies.splitlines():
@@ -85,7 +85,7 @@ def unpack_kernel(layout: Layout) -> None:
 
     folder = next((layout.root / "usr/lib/modules").iterdir())
     layout.modules.mkdir()
-    order = _with_dependencies(_BOOT_MODULES, (folder / "modules.dep").read_text())
+    order = insertion_order(_BOOT_MODULES, (folder / "modules.dep").read_text())
     for number, path in enumerate(order):
         packed = (folder / path).read_bytes()
         target = layout.modules / f"{number:02}-{Path(path).name.partition('.')[0]}.ko"
@@ -109,10 +109,7 @@ def write_initramfs(layout: Layout, target: Path) -> None:
     parts.append(_entry("bin/busybox", 0o100755, busybox.read_bytes()))
     parts.append(_entry("init", 0o100755, (_SCRIPTS / "stage1.sh").read_bytes()))
     parts.append(_entry("stage2.sh", 0o100755, (_SCRIPTS / "stage2.sh").read_bytes()))
-    parts += [
-        _entry(f"modules/{path.name}", 0o100644, path.read_bytes())
-        for path in sorted(layout.modules.iterdir())
-    ]
+    parts += [_entry(f"modules/{path.name}", 0o100644, path.read_bytes()) for path in sorted(layout.modules.iterdir())]
     parts.append(_entry("TRAILER!!!", 0, b""))
     with target.open("wb") as sink:
         for part in parts:

@@ -43,14 +43,10 @@ class Accelerator:
 
 _KVM = Accelerator("KVM", ("-accel", "kvm", "-cpu", "host"))
 # la57 costs one more level in every emulated page walk.
-_TCG = Accelerator(
-    "software emulation", ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,la57=off")
-)
+_TCG = Accelerator("software emulation", ("-accel", "tcg,thread=multi,tb-size=512", "-cpu", "max,la57=off"))
 
 
-def kvm_usable(
-    cpuinfo: str, *, paravirtual: bool, device_usable: bool
-) -> bool:
+def kvm_usable(cpuinfo: str, *, paravirtual: bool, device_usable: bool) -> bool:
     """Whether stock kernels run under this host's KVM.
 
     `-accel kvm -accel tcg` hangs instead of falling back where /dev/kvm is there but of the

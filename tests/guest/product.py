@@ -96,9 +96,7 @@ def _ensure_environment(layout: Layout) -> None:
     # Also for what is fetched to compile a source package, which --constraint does not reach.
     pins = f"PIP_CONSTRAINT={TREE_IN_GUEST}/requirements/versions.txt"
     wanted = ["-r", "requirements/build.txt", "-r", "requirements/runtime.txt", *_TEST_PACKAGES]
-    run_in_root(
-        layout, ["env", pins, *pip, *wanted], cwd=TREE_IN_GUEST, limit_s=_PIP_LIMIT_S
-    )
+    run_in_root(layout, ["env", pins, *pip, *wanted], cwd=TREE_IN_GUEST, limit_s=_PIP_LIMIT_S)
     # tools/build compares times with the stamp that make leaves after setting up.
     made = layout.tree / ".build" / "stamp" / "venv"
     made.parent.mkdir(parents=True, exist_ok=True)

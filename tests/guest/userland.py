@@ -79,9 +79,7 @@ def _mmdebstrap(
         argv += [f"--dpkgopt={option}" for option in _DPKG_OPTIONS]
     argv += [SUITE, str(target), "-"]
     with log.open("wb") as sink:
-        child = subprocess.Popen(
-            argv, stdin=subprocess.PIPE, stdout=sink, stderr=sink, start_new_session=True
-        )
+        child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=sink, stderr=sink, start_new_session=True)
     if child.stdin is None:
         raise GuestError("mmdebstrap was started without a pipe")
     with child.stdin as pipe:
