@@ -1,0 +1,35 @@
+# cython: language_level=3
+from cext.dataplane cimport Dataplane, lv_worker
+from cext.linux cimport u8, u32, u64
+from cext.netlink cimport QueueSocket, lv_nl_packet
+from cext.rawsock cimport RawSenders
+
+cdef class QueueWorker:
+    cdef Dataplane dataplane
+    cdef lv_worker *worker
+    cdef QueueSocket socket
+    cdef RawSenders senders
+    cdef int event_fd
+    cdef bint stopping
+    cdef bint lookup_wanted
+    cdef int index
+    cdef u64 now_ms
+    cdef u64 next_tick_ms
+    cdef u64 next_lookup_ms
+    cdef u64 received
+    cdef u64 batches
+    cdef u64 verdicts[3]
+    cdef u64 malformed
+    cdef u64 truncated
+    cdef u64 unknown_interface
+    cdef object settings
+    cdef object thread
+    cdef object failure_text
+    cdef int serve(self) noexcept nogil
+    cdef void read_clock(self) noexcept nogil
+    cdef void upkeep(self) noexcept nogil
+    cdef void wait(self, bint can_receive) noexcept nogil
+    cdef void take_datagram(self, int number) noexcept nogil
+    cdef void take_packet(self, lv_nl_packet *packet, u8 *end) noexcept nogil
+    cdef int side_of(self, lv_nl_packet *packet) noexcept nogil
+    cdef void send_output(self) noexcept nogil

@@ -1,0 +1,371 @@
+# cython: language_level=3
+"""The nfqueue engine: one pinned thread for each queue, which takes packets, asks the packet core, and answers.
+
+Owns: the thread, its loop, and the translation of a queue message into the core's frame. Called by: the daemon.
+Must not know: what a packet says (that is core/), how rules steer packets here.
+
+One turn of the loop: receive up to RECV_BATCH packets, read the clock once, ask the core about each, run the timers when
+they are due (worker 0), send the core's own packets, send the verdicts, and wait only if the batch was not full.
+
+The core's packets leave BEFORE the verdicts. What the core sends of its own for a flow in one batch (the ACK that ends
+the server's handshake, held data) belongs before what it rewrites of that flow later in that batch (the next data); the
+other order would let data overtake the data held before it. The opposite case, a packet of ours made after a rewritten
+one in the same direction of the same flow, is a reset or a probe for which TCP does not mind.
+
+Errors that pass (no memory, no buffers, interface down) are counted by name and survived. One that does not, a socket that
+cannot receive any more, ends the thread with `failure` set.
+"""
+
+import os
+import signal
+import threading
+
+from libc.errno cimport EINTR, ENOBUFS, ENOMEM
+from libc.string cimport memcpy, memset
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+
+from cext.errors import EngineError
+
+from cext.dataplane cimport (
+    LV_DROP, LV_L2, LV_OUT_MAX_PER_CALL, LV_PASS, LV_REWRITE, lv_engine_packet, lv_engine_tick, lv_frame, lv_out,
+    lv_verdict, lv_worker_clock,
+)
+from cext.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, poll, pollfd, read, write
+from cext.netlink cimport (
+    BUFFER_BYTES, LV_NL_ERROR, LV_NL_MALFORMED, LV_NL_PACKET, RECV_BATCH, lv_nl_kind, lv_nl_read,
+)
+
+from cext.netlink import kernel_queues
+
+cdef extern from "<linux/netfilter.h>":
+    enum:
+        NF_DROP
+        NF_ACCEPT
+
+cdef enum:
+    # Timers are due this often; also how long worker 0 sleeps at most.
+    TICK_MS = 10
+    # The other workers only wake for packets, for stop() and to look their interfaces up.
+    LOOKUP_MS = 1000
+    # After an error that says the interface is gone: not with every packet.
+    LOOKUP_AGAIN_MS = 50
+    # stop() answers what is queued, but not for ever when the rules still bring more.
+    DRAIN_MS = 500
+    # Out of memory while receiving: the queue stays readable, so poll alone would spin.
+    RETRY_MS = 1
+    ETHERNET_BYTES = 14
+    # Written behind a rewritten packet, so that the next verdict is aligned.
+    PAD_BYTES = 3
+
+
+cdef class QueueWorker:
+    def __cinit__(
+        self,
+        Dataplane dataplane not None,
+        *,
+        int queue,
+        int index,
+        str outside not None,
+        str inside not None,
+        str mode not None,
+        int length=16384,
+        str when_full="drop",
+        unsigned int mark=0,
+        cpu=None,
+    ):
+        self.event_fd = -1
+        self.worker = NULL
+        self.stopping = False
+        self.lookup_wanted = False
+        memset(self.verdicts, 0, sizeof(self.verdicts))
+        if not 0 <= queue <= 0xFFFF:
+            raise ValueError("a queue number is 0 to 65535")
+        if length < 1:
+            raise ValueError("a queue holds at least one packet")
+        if mode not in ("bridge", "routed") or when_full not in ("drop", "pass"):
+            raise ValueError("mode is bridge or routed, when_full is drop or pass")
+        self.dataplane = dataplane
+        self.index = index
+        self.socket = QueueSocket()
+        self.senders = RawSenders()
+        self.settings = {
+            "queue": queue, "outside": outside, "inside": inside, "mode": mode, "length": length,
+            "when_full": when_full, "mark": mark, "cpu": cpu,
+        }
+        self.thread = None
+        self.failure_text = None
+
+    @property
+    def running(self):
+        return self.thread is not None and self.thread.is_alive()
+
+    @property
+    def failure(self):
+        return self.failure_text
+
+    def open(self):
+        """Open the sockets and bind the queue. Raises EngineError."""
+        if self.event_fd >= 0:
+            raise RuntimeError("the worker is open")
+        settings = self.settings
+        self.worker = self.dataplane.worker(self.index)
+        self.event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        if self.event_fd < 0:
+            raise EngineError("cannot make an event descriptor", "raise the limit of open files (ulimit -n)")
+        try:
+            self.senders.open(
+                settings["outside"], settings["inside"], settings["mode"] == "routed", settings["mark"]
+            )
+            self.socket.open(settings["queue"], settings["length"], settings["when_full"] == "pass")
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        """Close everything; the kernel unbinds the queue. Not while the thread runs: that is stop()."""
+        if self.running:
+            raise RuntimeError("the worker runs; stop() it")
+        self.socket.close()
+        self.senders.close()
+        if self.event_fd >= 0:
+            close(self.event_fd)
+        self.event_fd = -1
+
+    def start(self):
+        """Open if need be, and start the thread. Raises EngineError."""
+        if self.thread is not None:
+            raise RuntimeError("the worker has been started")
+        if self.event_fd < 0:
+            self.open()
+        self.stopping = False
+        self.failure_text = None
+        self.thread = threading.Thread(
+            target=self._run, name=f"levee-queue-{self.settings['queue']}", daemon=True
+        )
+        self.thread.start()
+
+    def stop(self):
+        """Answer what is queued, end the thread, close. Safe to call twice."""
+        if self.thread is not None:
+            self.stopping = True
+            self._wake()
+            self.thread.join()
+            self.thread = None
+        self.close()
+
+    def refresh_interfaces(self):
+        """Have the thread look both interfaces up again."""
+        self.lookup_wanted = True
+        self._wake()
+
+    def _wake(self):
+        cdef u64 one = 1
+        if self.event_fd >= 0:
+            # EAGAIN would mean that the counter is full of wake-ups already.
+            write(self.event_fd, &one, sizeof(one))
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *unused):
+        self.stop()
+
+    def _run(self):
+        cdef int failed
+        # Signals are the main thread's.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        cpus = sorted(os.sched_getaffinity(0))
+        if self.settings["cpu"] is None:
+            self.settings["cpu"] = cpus[self.index % len(cpus)]
+        try:
+            os.sched_setaffinity(0, {self.settings["cpu"]})
+        except OSError as error:
+            self.failure_text = f"cannot run on CPU {self.settings['cpu']}: {error.strerror}"
+            return
+        with nogil:
+            failed = self.serve()
+        if failed:
+            self.failure_text = f"queue {self.settings['queue']}: receiving failed: {os.strerror(failed)}"
+
+    # ---- the loop ----
+
+    cdef int serve(self) noexcept nogil:
+        """Returns 0 after stop(), or the errno with which receiving ended."""
+        cdef u64 drain_until_ms = 0
+        cdef int got, i
+        self.next_tick_ms = 0
+        self.next_lookup_ms = 0
+        while True:
+            got = self.socket.receive()
+            if got < 0 and got not in (-ENOMEM, -ENOBUFS, -EINTR):
+                return -got
+            self.read_clock()
+            for i in range(got):
+                self.take_datagram(i)
+            self.batches += got > 0
+            if self.index == 0 and self.now_ms >= self.next_tick_ms:
+                lv_engine_tick(self.worker)
+                self.next_tick_ms = self.now_ms + TICK_MS
+            self.send_output()
+            self.socket.flush()
+            self.upkeep()
+            if self.stopping:
+                if drain_until_ms == 0:
+                    drain_until_ms = self.now_ms + DRAIN_MS
+                if got == 0 or self.now_ms >= drain_until_ms:
+                    return 0
+            elif got < RECV_BATCH:
+                # A batch that is not full ended because the socket was empty.
+                self.wait(got >= 0)
+
+    cdef void read_clock(self) noexcept nogil:
+        cdef timespec monotonic, real
+        clock_gettime(CLOCK_MONOTONIC, &monotonic)
+        clock_gettime(CLOCK_REALTIME, &real)
+        self.now_ms = <u64>monotonic.tv_sec * 1000 + <u64>monotonic.tv_nsec // 1000000
+        lv_worker_clock(self.worker, self.now_ms, <u64>real.tv_sec)
+
+    cdef void upkeep(self) noexcept nogil:
+        """Follow the interfaces: once a second, when asked, and soon after an error that says one is gone."""
+        if self.now_ms < self.next_lookup_ms and not self.lookup_wanted:
+            return
+        self.lookup_wanted = False
+        self.senders.refresh()
+        self.next_lookup_ms = self.now_ms + (LOOKUP_AGAIN_MS if self.senders.stale else LOOKUP_MS)
+
+    cdef void wait(self, bint can_receive) noexcept nogil:
+        """Sleep until a packet, a wake-up or the next timer. A signal or error only ends the sleep early."""
+        cdef pollfd fds[2]
+        cdef u64 wakes
+        cdef int timeout_ms = LOOKUP_MS
+        if self.index == 0:
+            timeout_ms = <int>(self.next_tick_ms - self.now_ms) if self.next_tick_ms > self.now_ms else 0
+        if not can_receive:
+            timeout_ms = RETRY_MS
+        fds[0].fd = self.event_fd
+        fds[0].events = POLLIN
+        fds[0].revents = 0
+        fds[1].fd = self.socket.fd if can_receive else -1
+        fds[1].events = POLLIN
+        fds[1].revents = 0
+        if poll(fds, 2, timeout_ms) > 0 and fds[0].revents:
+            read(self.event_fd, &wakes, sizeof(wakes))
+
+    cdef void take_datagram(self, int number) noexcept nogil:
+        cdef lv_nl_packet packet
+        cdef lv_nl_kind kind
+        cdef u32 length, used
+        cdef int has_id
+        cdef u8 *data = self.socket.datagram(number, &length)
+        cdef u8 *end = data + BUFFER_BYTES - PAD_BYTES
+        if length == 0:
+            self.malformed += 1
+        while length:
+            kind = lv_nl_read(&packet, data, length, &used, &has_id)
+            if kind == LV_NL_PACKET:
+                # Only the last message of a datagram may grow; the kernel sends one in each.
+                self.take_packet(&packet, end if used == length else data + used - PAD_BYTES)
+            elif kind == LV_NL_ERROR:
+                self.socket.count_error(packet.error)
+            elif kind == LV_NL_MALFORMED:
+                self.malformed += 1
+                if has_id:
+                    self.socket.decide(packet.id, NF_DROP)
+            data += used
+            length -= used
+
+    cdef void take_packet(self, lv_nl_packet *packet, u8 *end) noexcept nogil:
+        cdef lv_frame frame
+        cdef lv_verdict verdict
+        cdef int side = self.side_of(packet)
+        self.received += 1
+        if side < 0 or packet.cap_len:
+            # Not from where the rules take packets, or cut off by the kernel (only above 65531 bytes).
+            self.unknown_interface += side < 0
+            self.truncated += packet.cap_len != 0
+            self.verdicts[<int>LV_DROP] += 1
+            self.socket.decide(packet.id, NF_DROP)
+            return
+        frame.data = packet.payload
+        frame.len = packet.payload_len
+        frame.room = <u32>(end - packet.payload)
+        frame.proto = packet.proto
+        frame.side = side
+        frame.vlan_tci = packet.vlan_tci
+        frame.vlan_proto = packet.vlan_proto
+        frame.has_l2 = True
+        if packet.l2_len >= ETHERNET_BYTES:
+            memcpy(frame.dst, packet.l2, 6)
+            memcpy(frame.src, packet.l2 + 6, 6)
+        elif packet.has_source and self.senders.links[side].is_ethernet:
+            memcpy(frame.dst, self.senders.links[side].mac, 6)
+            memcpy(frame.src, packet.source, 6)
+        else:
+            frame.has_l2 = False
+        if self.worker.outq.n + LV_OUT_MAX_PER_CALL > self.worker.outq.cap:
+            self.send_output()
+        verdict = lv_engine_packet(self.worker, &frame)
+        self.verdicts[<int>verdict] += 1
+        if verdict == LV_REWRITE:
+            self.socket.rewrite(packet.id, frame.data, frame.len)
+        else:
+            self.socket.decide(packet.id, NF_ACCEPT if verdict == LV_PASS else NF_DROP)
+
+    cdef int side_of(self, lv_nl_packet *packet) noexcept nogil:
+        """The side whose interface it came in on, -1 for none. A port of a bridge goes before the bridge itself.
+
+        Called again after a lookup when no interface fits: it may have come back with another index.
+        """
+        cdef int side
+        for side in range(2):
+            if packet.physindev and <int>packet.physindev == self.senders.links[side].ifindex:
+                return side
+        for side in range(2):
+            if packet.indev and <int>packet.indev == self.senders.links[side].ifindex:
+                return side
+        self.senders.stale = True
+        if self.next_lookup_ms > self.now_ms + LOOKUP_AGAIN_MS:
+            self.next_lookup_ms = self.now_ms
+        return -1
+
+    cdef void send_output(self) noexcept nogil:
+        """Send what the core made. Its bytes may be reused afterwards."""
+        cdef u32 i
+        cdef lv_out *out
+        if self.worker.outq.n == 0:
+            return
+        for i in range(self.worker.outq.n):
+            out = &self.worker.outq.slot[i]
+            if out.layer == LV_L2:
+                self.senders.add_frame(out.side, out.data, out.len)
+            else:
+                self.senders.add_packet(out.data, out.len)
+        self.senders.flush()
+        self.worker.outq.n = 0
+        if self.senders.stale and self.next_lookup_ms > self.now_ms + LOOKUP_AGAIN_MS:
+            self.next_lookup_ms = self.now_ms
+
+    def stats(self):
+        """Counters since open(), and the kernel's for this queue."""
+        kernel = (kernel_queues() or {}).get(self.settings["queue"], {})
+        return {
+            "num": self.settings["queue"],
+            "running": self.running,
+            "cpu": self.settings["cpu"],
+            "received": self.received,
+            "batches": self.batches,
+            "verdict_drop": self.verdicts[<int>LV_DROP],
+            "verdict_pass": self.verdicts[<int>LV_PASS],
+            "verdict_rewrite": self.verdicts[<int>LV_REWRITE],
+            "malformed": self.malformed,
+            "truncated": self.truncated,
+            "unknown_interface": self.unknown_interface,
+            "sent": self.senders.sent(),
+            "send_errors": self.senders.errors(),
+            "receive_errors": self.socket.receive_error_counts(),
+            "verdict_errors": self.socket.verdict_error_counts(),
+            "waiting": kernel.get("waiting"),
+            "dropped_queue_full": kernel.get("dropped_queue_full"),
+            "dropped_user": kernel.get("dropped_user"),
+        }
