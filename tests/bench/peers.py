@@ -144,6 +144,7 @@ ROUTING = Peer("routing", "plain routing", _nothing)
 SYNPROXY = Peer("nft_synproxy", "nft synproxy", _nft_synproxy)
 LEVEE = Peer("levee_nfqueue", "levee, nfqueue engine", _levee)
 NAIVE = Peer("naive", "naive (NetfilterQueue + Scapy)", _naive)
+PEERS = (ROUTING, SYNPROXY, LEVEE, NAIVE)
 
 
 @contextmanager
