@@ -42,6 +42,11 @@ enum lv_flow_flag {
     LV_F_SACK_C = 0x80,  /* SYN_SENT: the client and we agreed on SACK */
 };
 
+enum lv_flow_mark {
+    LV_M_L2 = 0x01,  /* MACs are known */
+    LV_M_ECN = 0x02, /* SYN_SENT: ECN was agreed with the client */
+};
+
 struct lv_flow {
     struct lv_key key;
     u32 next;         /* table.h: next record of the chain */
@@ -58,7 +63,7 @@ struct lv_flow {
     u32 last_ms;      /* last packet */
     u32 opened_ms;
     u32 hold;         /* hold.h: early data, 0: none */
-    u16 c_win, s_win; /* as last sent, not scaled */
+    u16 c_win, s_win; /* as last sent, not scaled. SYN_SENT: s_win is the window our SYN offers */
     u16 mss;          /* SYN_SENT: the client's MSS. After: the server's */
     u16 service;
     u16 tci[LV_VLAN_TAGS];
@@ -66,7 +71,7 @@ struct lv_flow {
     u8 tags;               /* low nibble: number of VLAN tags; bit 4, 5: tag is 802.1ad */
     u8 tries;              /* SYNs sent again */
     u8 ttl;
-    u8 l2; /* MACs are known */
+    u8 marks; /* enum lv_flow_mark */
 };
 _Static_assert(sizeof(struct lv_key) == 40, "no holes: the key is hashed and compared as bytes");
 _Static_assert(sizeof(struct lv_flow) == 128, "two cache lines a flow");

@@ -72,8 +72,9 @@ LV_INLINE int lv_learned_get(struct lv_learning *l, const struct lv_addr *addr, 
     return 0;
 }
 
+/* `guess`: the window scale that was announced as long as nothing was known. */
 LV_INLINE void lv_learned_put(struct lv_learning *l, const struct lv_addr *addr, u16 port,
-                              const struct lv_server_options *o, u16 window, u32 now_ms)
+                              const struct lv_server_options *o, u16 window, u8 guess, u32 now_ms)
 {
     struct lv_learned *e = lv_learned_set(l, addr, port), *to = e;
     u32 i, fresh = 1;
@@ -93,7 +94,7 @@ LV_INLINE void lv_learned_put(struct lv_learning *l, const struct lv_addr *addr,
     __atomic_store_n(&to->sequence, to->sequence | 1, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
     if (fresh || to->o.wscale != o->wscale) {
-        to->wscale_before = fresh ? o->wscale : to->o.wscale;
+        to->wscale_before = fresh ? guess : to->o.wscale;
         to->changed_ms = now_ms;
     }
     to->addr = *addr;

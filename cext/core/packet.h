@@ -99,6 +99,11 @@ LV_INLINE void lv_addr_v4(struct lv_addr *a, const u8 *p)
     lv_copy(&a->b[12], p, 4);
 }
 
+LV_INLINE int lv_addr_is_v4(const struct lv_addr *a)
+{
+    return a->q[0] == 0 && a->b[8] == 0 && a->b[9] == 0 && a->b[10] == 0xff && a->b[11] == 0xff;
+}
+
 LV_INLINE int lv_addr_eq(const struct lv_addr *a, const struct lv_addr *b)
 {
     return a->q[0] == b->q[0] && a->q[1] == b->q[1];
@@ -318,7 +323,7 @@ LV_INLINE int lv_source_impossible(const struct lv_ip *ip)
         return 1;
     if (ip->family == 4)
         return a[0] == 0 || a[0] == 127 || a[0] >= 224;
-    if (a[0] == 0xff)
+    if (a[0] == 0xff || lv_addr_is_v4(&ip->src) || lv_addr_is_v4(&ip->dst)) /* mapped: never on the wire, RFC 4038 4.2 */
         return 1;
     return ip->src.q[0] == 0 && ip->src.w[2] == 0; /* ::, ::1, and IPv4-compatible ::/96 */
 }

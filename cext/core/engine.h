@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The way of a packet through gate, splice and handshake, for engines that run in user space.
+ *
+ * Owns: struct lv_frame, dispatch, the tick. Called by: nfqueue.pyx for every packet, dataplane.pyx for tests, the fuzz
+ * targets. Must not know: sockets.
+ *
+ * A caller sets the clock with lv_worker_clock() before each batch, hands over packets one by one, sends what stands in
+ * w->outq and empties it (n = 0), and calls lv_engine_tick() of every worker at least every LV_TICK_MS. Before each
+ * call it sees to lv_outq_has_room().
+ */
+#ifndef LV_ENGINE_H
+#define LV_ENGINE_H
+
+#include "gate.h"
+#include "icmp.h"
+#include "splice.h"
+#include "worker.h"
+
+/* A packet as an engine hands it over. */
+struct lv_frame {
+    u8 *data;       /* first byte after the Ethernet header and after a VLAN tag that came out of band */
+    u32 len;        /* bytes at data */
+    u32 room;       /* bytes that may be written at data, at least len */
+    u16 proto;      /* EtherType of data */
+    u8 side;        /* enum lv_side, of the NIC it came in on */
+    u8 has_l2;      /* dst and src are known */
+    u8 dst[6], src[6];
+    u16 vlan_proto; /* of the tag out of band, 0: none */
+    u16 vlan_tci;
+};
+
+LV_INLINE void lv_worker_clock(struct lv_worker *w, u32 monotonic_ms, u64 realtime_s)
+{
+    w->now_ms = monotonic_ms;
+    w->epoch = (u32)(realtime_s / LV_EPOCH_S);
+    lv_cookie_tick(&w->keys, w->epoch, monotonic_ms);
+    if (monotonic_ms - w->second_ms >= 1000) {
+        w->second_ms = monotonic_ms;
+        w->challenges_left = LV_CHALLENGES_PER_S;
+        w->retrans_left = LV_RETRANS_PER_S;
+    }
+}
+
+/* No flow, or a closed one that may give way. */
+LV_INLINE enum lv_verdict lv_from_outside(struct lv_worker *w, struct lv_pkt *k, const struct lv_key *key, u32 hash,
+                                          const struct lv_link *link, struct lv_flow *closed)
+{
+    const struct lv_services *services = lv_services_of(w);
+    u16 service = lv_service_find(services, &key->server, key->sport, k);
+    u8 flags = k->tcp.flags;
+
+    if (!services->service[service].protect)
+        return lv_pass(w, service);
+    if ((flags & (LV_SYN | LV_ACK)) == LV_SYN)
+        return lv_gate_syn(w, k, key, hash, service, link);
+    if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK)
+        return lv_gate_ack(w, k, key, hash, service, link, closed);
+    if (flags & LV_RST)
+        lv_gate_rst(w, k, key, hash);
+    return lv_drop(w, service, LV_R_NO_FLOW);
+}
+
+/* No flow, from the side of the servers: what they say is believed. */
+LV_INLINE enum lv_verdict lv_from_inside(struct lv_worker *w, struct lv_pkt *k, const struct lv_key *key, u32 hash,
+                                         const struct lv_link *link)
+{
+    const struct lv_services *services = lv_services_of(w);
+    u16 service = lv_service_find(services, &key->server, key->sport, k);
+    u8 flags = k->tcp.flags;
+
+    if (!services->service[service].protect)
+        return lv_pass(w, service);
+    if ((flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) { /* late: we gave up on it. Free the server's entry. */
+        struct lv_segment s;
+
+        s.src = key->client;
+        s.dst = key->server;
+        s.sport = key->cport;
+        s.dport = key->sport;
+        s.family = k->ip.family;
+        s.ttl = LV_TTL;
+        s.flags = LV_RST;
+        s.seq = k->tcp.ack;
+        s.ack = 0;
+        s.window = 0;
+        s.options_len = s.payload_len = 0;
+        s.payload = 0;
+        lv_send(w, LV_INSIDE, link, &s);
+        return lv_drop(w, service, LV_R_SERVER_UNEXPECTED);
+    }
+    if (!(flags & LV_RST))
+        lv_know(w, k, key, hash, service);
+    return lv_pass(w, service);
+}
+
+LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, const struct lv_key *key, u32 hash,
+                                     struct lv_pkt *k, const struct lv_link *link, enum lv_side side)
+{
+    u8 flags = k->tcp.flags;
+    int syn = (flags & (LV_SYN | LV_ACK)) == LV_SYN, synack = (flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK);
+    struct lv_opts o;
+
+    switch (f->state) {
+    case LV_FLOW_SYN_SENT:
+        lv_opts_read(&o, k->ip.l4, k->tcp.header_len, synack);
+        return side == LV_OUTSIDE ? lv_early(w, f, hash, k, &o) : lv_server_answer(w, f, hash, k, &o);
+    case LV_FLOW_PASS_CLOSED:
+        if (side == LV_OUTSIDE && (syn || lv_half_find(&w->half, key, hash)))
+            return lv_from_outside(w, k, key, hash, link, f);
+        if (syn)
+            f->state = LV_FLOW_PASS; /* the server uses its port again */
+        break;
+    case LV_FLOW_PASS:
+        break;
+    default:
+        if (side == LV_OUTSIDE) {
+            if (synack)
+                return lv_drop(w, f->service, LV_R_NO_FLOW);
+            if (syn && f->state != LV_FLOW_CLOSED) {
+                lv_challenge(w, f);
+                return lv_drop(w, f->service, LV_R_SYN_IN_FLOW);
+            }
+            if (syn || (f->state == LV_FLOW_CLOSED && !(flags & LV_RST) && !lv_fits_closed(f, &k->tcp)))
+                return lv_from_outside(w, k, key, hash, link, f);
+        } else if (flags & LV_SYN) {
+            if (synack && k->tcp.ack == f->s_ack && k->tcp.seq + 1 == f->s_nxt) {
+                lv_opts_read(&o, k->ip.l4, k->tcp.header_len, 1);
+                lv_ack_again(w, f, &o);
+                return lv_drop(w, f->service, LV_R_SERVER_HANDSHAKE);
+            }
+            return lv_drop(w, f->service, LV_R_SERVER_UNEXPECTED);
+        }
+        return lv_splice(w, f, k, side);
+    }
+    lv_flow_track_pass(f, &k->tcp, side, w->now_ms);
+    return lv_pass(w, f->service);
+}
+
+LV_INLINE enum lv_verdict lv_tcp(struct lv_worker *w, struct lv_pkt *k, const struct lv_link *back, enum lv_side side)
+{
+    struct lv_table *table = &w->ctx->table;
+    enum lv_verdict verdict;
+    struct lv_flow *f;
+    struct lv_key key;
+    u32 hash;
+
+    lv_flow_key(&key, k, side);
+    hash = lv_table_hash(table, &key);
+    lv_lock(lv_table_lock(table, hash));
+    f = lv_table_find(table, &key, hash);
+    if (f)
+        verdict = lv_in_flow(w, f, &key, hash, k, back, side);
+    else if (side == LV_OUTSIDE)
+        verdict = lv_from_outside(w, k, &key, hash, back, 0);
+    else
+        verdict = lv_from_inside(w, k, &key, hash, back);
+    lv_unlock(lv_table_lock(table, hash));
+    return verdict;
+}
+
+/* Fragments cannot be translated nor answered; they pass only where the operator lets them. */
+LV_INLINE enum lv_verdict lv_fragment(struct lv_worker *w, const struct lv_pkt *k, enum lv_side side)
+{
+    const struct lv_services *services = lv_services_of(w);
+    u16 service = lv_service_of_address(services, side == LV_OUTSIDE ? &k->ip.dst : &k->ip.src);
+
+    if (side == LV_INSIDE || !services->service[service].protect || services->service[service].fragments_pass)
+        return lv_pass(w, service);
+    return lv_drop(w, service, LV_R_FRAGMENT);
+}
+
+LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame *f)
+{
+    enum lv_side side = f->side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE;
+    struct lv_link back;
+    struct lv_pkt k;
+    enum lv_kind kind;
+
+    k.tags = 0;
+    k.tci[0] = k.tci[1] = 0;
+    if (f->vlan_proto) {
+        k.tags = 1;
+        k.tag_proto[0] = f->vlan_proto;
+        k.tci[0] = f->vlan_tci;
+    }
+    kind = lv_parse(&k, f->data, f->data + f->len, f->proto);
+    if (kind == LV_KIND_TCP && side == LV_OUTSIDE && lv_source_impossible(&k.ip))
+        kind = lv_junk(&k.ip, LV_R_IP_SOURCE);
+    switch (kind) {
+    case LV_KIND_TCP:
+        if (k.ip.fragment)
+            return lv_fragment(w, &k, side);
+        lv_link_make(&back, LV_OUTSIDE, f->src, f->dst, lv_tags_pack(&k), k.tci, f->has_l2);
+        return lv_tcp(w, &k, &back, side);
+    case LV_KIND_ICMP_ERROR:
+        return lv_icmp(w, &k, side);
+    case LV_KIND_FRAGMENT:
+        return lv_fragment(w, &k, side);
+    case LV_KIND_JUNK:
+        if (side == LV_INSIDE)
+            return lv_pass(w, LV_SERVICE_NONE);
+        return lv_drop(w, LV_SERVICE_NONE, (enum lv_reason)k.ip.reason);
+    default:
+        break;
+    }
+    return lv_pass(w, LV_SERVICE_NONE);
+}
+
+/* How long a record may be silent. */
+LV_INLINE u32 lv_idle_limit_ms(const struct lv_flow *f, int crowded)
+{
+    const u8 fins = LV_F_FIN_C | LV_F_FIN_S;
+
+    switch (f->state) {
+    case LV_FLOW_SYN_SENT:
+        return LV_IDLE_SYN_SENT_MS;
+    case LV_FLOW_CLOSED:
+    case LV_FLOW_PASS_CLOSED:
+        if (crowded)
+            return LV_IDLE_CLOSED_CROWDED_MS;
+        return (f->flags & LV_F_RESET) ? LV_IDLE_RESET_MS : LV_IDLE_CLOSED_MS;
+    default:
+        if ((f->flags & fins) == fins)
+            return LV_IDLE_LAST_ACK_MS;
+        return (f->flags & fins) ? LV_IDLE_HALF_CLOSED_MS : LV_IDLE_ESTABLISHED_MS;
+    }
+}
+
+/* Look at the next part of the table and forget what has been silent for too long. */
+LV_INLINE void lv_sweep(struct lv_worker *w)
+{
+    struct lv_table *t = &w->ctx->table;
+    u32 n = t->capacity / LV_SWEEP_TICKS + 1;
+    int crowded = t->used > t->capacity - t->capacity / 4;
+
+    while (n-- && lv_outq_has_room(w)) {
+        struct lv_flow *f = &t->flow[t->cursor];
+        struct lv_key key;
+        u32 hash;
+
+        t->cursor = t->cursor + 1 < t->capacity ? t->cursor + 1 : 0;
+        if (f->state == LV_FLOW_FREE || w->now_ms - f->last_ms < lv_idle_limit_ms(f, crowded))
+            continue;
+        key = f->key;
+        hash = lv_table_hash(t, &key);
+        lv_lock(lv_table_lock(t, hash));
+        /* Again, now that nobody else can change it. Another worker's clock may be a little ahead of ours. */
+        if (f->state != LV_FLOW_FREE && lv_key_eq(&f->key, &key) &&
+            (s32)(w->now_ms - f->last_ms) >= (s32)lv_idle_limit_ms(f, crowded)) {
+            if (f->state == LV_FLOW_SYN_SENT) {
+                lv_refuse(w, f, hash, LV_E_TIMED_OUT);
+            } else {
+                if (f->state == LV_FLOW_ESTABLISHED)
+                    lv_count_event(w, f->service, LV_E_EXPIRED);
+                lv_flow_forget(w, f, hash);
+            }
+        }
+        lv_unlock(lv_table_lock(t, hash));
+    }
+}
+
+LV_INLINE void lv_engine_tick(struct lv_worker *w)
+{
+    if (w->now_ms - w->tick_ms < LV_TICK_MS)
+        return;
+    w->tick_ms = w->now_ms;
+    lv_handshake_tick(w);
+    lv_gate_tick(w);
+    if (w->index == 0)
+        lv_sweep(w);
+}
+
+#endif

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The second handshake: with the server, for a client that completed the first one with us.
+ *
+ * Owns: flows in state SYN_SENT, from the client's valid ACK to the server's answer, refusal or silence. Called by:
+ * engine, with the flow's lock held. Must not know: how the client was verified (gate), open flows (splice).
+ */
+#ifndef LV_HANDSHAKE_H
+#define LV_HANDSHAKE_H
+
+#include "announce.h"
+#include "flow.h"
+#include "translate.h"
+#include "worker.h"
+
+static const u32 lv_syn_delay_ms[LV_SYN_STAGES] = {1000, 2000, 4000, 4000};
+
+LV_INLINE u8 lv_key_family(const struct lv_key *key)
+{
+    return lv_addr_is_v4(&key->client) ? 4 : 6;
+}
+
+/* A segment of this flow towards a side; the caller adds flags, numbers, options. */
+LV_INLINE void lv_flow_segment(struct lv_segment *s, const struct lv_flow *f, enum lv_side towards)
+{
+    int out = towards == LV_OUTSIDE;
+
+    s->src = out ? f->key.server : f->key.client;
+    s->dst = out ? f->key.client : f->key.server;
+    s->sport = out ? f->key.sport : f->key.cport;
+    s->dport = out ? f->key.cport : f->key.sport;
+    s->family = lv_key_family(&f->key);
+    s->ttl = out ? LV_TTL : f->ttl;
+    s->flags = 0;
+    s->window = 0;
+    s->seq = s->ack = 0;
+    s->options_len = 0;
+    s->payload = 0;
+    s->payload_len = 0;
+}
+
+LV_INLINE void lv_flow_send(struct lv_worker *w, const struct lv_flow *f, enum lv_side towards, struct lv_segment *s)
+{
+    struct lv_link l;
+
+    lv_link_make(&l, towards, f->mac_c, f->mac_s, f->tags, f->tci, f->marks & LV_M_L2);
+    lv_send(w, towards, &l, s);
+}
+
+LV_INLINE void lv_flow_forget(struct lv_worker *w, struct lv_flow *f, u32 hash)
+{
+    struct lv_ctx *c = w->ctx;
+
+    lv_hold_release(&c->hold, &f->hold);
+    if (f->state == LV_FLOW_PASS || f->state == LV_FLOW_PASS_CLOSED)
+        __atomic_fetch_sub(&c->table.passing, 1, __ATOMIC_RELAXED);
+    lv_table_remove(&c->table, f, hash);
+}
+
+LV_INLINE void lv_send_rst(struct lv_worker *w, const struct lv_flow *f, enum lv_side towards, u32 seq, u32 ack, int has_ack)
+{
+    struct lv_segment s;
+
+    lv_flow_segment(&s, f, towards);
+    s.seq = seq;
+    s.ack = ack;
+    s.flags = (u8)(LV_RST | (has_ack ? LV_ACK : 0));
+    lv_flow_send(w, f, towards, &s);
+}
+
+/* Tell the client that there will be no connection: a RST at the edge of its window, which its stack takes at once. */
+LV_INLINE void lv_refuse(struct lv_worker *w, struct lv_flow *f, u32 hash, enum lv_event why)
+{
+    lv_count_event(w, f->service, why);
+    lv_send_rst(w, f, LV_OUTSIDE, f->seq_delta + 1, f->s_ack, 1);
+    lv_flow_forget(w, f, hash);
+}
+
+/* The SYN to the server, with the client's own options: MSS, window scale, SACK, TSval, ECN. */
+LV_INLINE void lv_send_syn(struct lv_worker *w, struct lv_flow *f)
+{
+    struct lv_segment s;
+    struct lv_opts o;
+
+    lv_opts_clear(&o);
+    o.mss = f->mss;
+    o.sack_ok = !!(f->flags & LV_F_SACK_C);
+    o.has_ts = !!(f->flags & LV_F_TS_C);
+    o.tsval = f->tsval;
+    if (f->flags & LV_F_WSCALE)
+        o.wscale = lv_wscale_told(f->wscale_c);
+    lv_flow_segment(&s, f, LV_INSIDE);
+    s.flags = (u8)(LV_SYN | ((f->marks & LV_M_ECN) ? LV_ECE | LV_CWR : 0));
+    s.seq = f->s_ack - 1;
+    s.window = f->s_win;
+    s.options_len = lv_opts_write_syn(s.options, &o);
+    lv_flow_send(w, f, LV_INSIDE, &s);
+}
+
+LV_INLINE void lv_syn_timer(struct lv_worker *w, const struct lv_flow *f)
+{
+    lv_ring_push(&w->syn_ring[f->tries], (u32)(f - w->ctx->table.flow), f->opened_ms, w->now_ms + lv_syn_delay_ms[f->tries]);
+}
+
+/* Begin: the record is filled; send the SYN and wait. */
+LV_INLINE void lv_handshake_start(struct lv_worker *w, struct lv_flow *f)
+{
+    f->opened_ms = f->last_ms = w->now_ms;
+    lv_flow_set_state(f, LV_FLOW_SYN_SENT);
+    lv_count_event(w, f->service, LV_E_SYN_SENT);
+    lv_send_syn(w, f);
+    lv_syn_timer(w, f);
+}
+
+/* Hold the data and FIN of a segment if they are the next ones. The checksum is verified here, because what is held
+ * leaves with a new one. Returns the reason to count. */
+LV_INLINE enum lv_reason lv_hold_segment(struct lv_worker *w, struct lv_flow *f, const struct lv_pkt *k)
+{
+    struct lv_hold *h = &w->ctx->hold;
+    u32 next = f->s_ack + lv_hold_bytes(h, f->hold);
+    u32 skip = next - k->tcp.seq, taken;
+
+    if (!k->tcp.payload_len && !(k->tcp.flags & LV_FIN))
+        return LV_R_EARLY;
+    if (!lv_tcp_checksum_ok(&k->ip))
+        return LV_R_TCP_CHECKSUM;
+    /* LIMIT: urgent data before the server's answer is left to the client's retransmission, not held. */
+    if (skip > k->tcp.payload_len || (k->tcp.flags & LV_URG) || (f->flags & LV_F_FIN_C))
+        return k->tcp.flags & LV_URG ? LV_R_HOLD_FULL : LV_R_EARLY;
+    taken = lv_hold_append(h, &f->hold, k->ip.l4 + k->tcp.header_len + skip, k->tcp.payload_len - skip);
+    w->count[f->service][LV_R_COUNT + LV_E_HELD_BYTES] += taken;
+    if (taken < k->tcp.payload_len - skip)
+        return LV_R_HOLD_FULL;
+    if (k->tcp.flags & LV_FIN) {
+        f->flags |= LV_F_FIN_C;
+        f->fin_c = next + taken + 1;
+    }
+    f->c_nxt = next + taken + !!(k->tcp.flags & LV_FIN);
+    return LV_R_HELD;
+}
+
+/* A packet of the client before the server has answered. */
+LV_INLINE enum lv_verdict lv_early(struct lv_worker *w, struct lv_flow *f, u32 hash, const struct lv_pkt *k,
+                                   const struct lv_opts *o)
+{
+    const struct lv_tcp *t = &k->tcp;
+    u16 service = f->service;
+
+    if (t->flags & LV_RST) {
+        if (t->seq != f->c_nxt && t->seq != f->s_ack)
+            return lv_drop(w, service, LV_R_RST_INVALID);
+        lv_send_rst(w, f, LV_INSIDE, f->s_ack, 0, 0);
+        lv_count_event(w, service, LV_E_CLOSED);
+        lv_flow_forget(w, f, hash);
+        return lv_drop(w, service, LV_R_EARLY);
+    }
+    if (t->flags & LV_SYN) {
+        struct lv_segment s;
+
+        if (t->seq == f->s_ack - 1 || (t->flags & LV_ACK))
+            return lv_drop(w, service, LV_R_EARLY);
+        if (w->challenges_left) { /* RFC 5961 section 4; a client that started anew answers with a valid RST */
+            w->challenges_left--;
+            lv_flow_segment(&s, f, LV_OUTSIDE);
+            s.flags = LV_ACK;
+            s.seq = f->seq_delta + 1;
+            s.ack = f->c_nxt;
+            s.window = (u16)w->ctx->config.offered_window;
+            lv_flow_send(w, f, LV_OUTSIDE, &s);
+        }
+        return lv_drop(w, service, LV_R_SYN_IN_FLOW);
+    }
+    if (!(t->flags & LV_ACK) || t->ack != f->seq_delta + 1)
+        return lv_drop(w, service, LV_R_EARLY);
+    f->c_win = t->window;
+    if (o->has_ts && (f->flags & LV_F_TS_C) && lv_after(o->tsval, f->tsval))
+        f->tsval = o->tsval;
+    return lv_drop(w, service, lv_hold_segment(w, f, k));
+}
+
+/* Final ACK of the second handshake, with as much of the held data as the server's window takes. What is left over is
+ * the client's to send again. */
+LV_INLINE void lv_deliver(struct lv_worker *w, struct lv_flow *f, u32 server_tsval, u32 server_window)
+{
+    struct lv_hold *h = &w->ctx->hold;
+    u32 held = lv_hold_bytes(h, f->hold), left, offset = 0, packets = 0;
+    u32 ts_bytes = (f->flags & LV_F_TS_S) ? 12 : 0;
+    u32 step = LV_MIN((u32)(f->mss ? f->mss : 536), (u32)LV_SEGMENT_MAX_BYTES);
+    struct lv_segment s;
+    struct lv_opts o;
+    u8 data[LV_SEGMENT_MAX_BYTES];
+
+    step = step > ts_bytes + 1 ? step - ts_bytes : 1;
+    left = LV_MIN(held, server_window);
+    lv_opts_clear(&o);
+    o.has_ts = ts_bytes != 0;
+    o.tsval = f->tsval;
+    o.tsecr = server_tsval;
+    do {
+        u32 n = lv_hold_read(h, f->hold, offset, data, LV_MIN(left, step));
+
+        lv_flow_segment(&s, f, LV_INSIDE);
+        s.flags = LV_ACK;
+        s.seq = f->s_ack + offset;
+        s.ack = f->s_nxt;
+        s.window = lv_window_rescale(f->c_win, lv_wscale_own(f->wscale_c), lv_wscale_told(f->wscale_c));
+        s.options_len = lv_opts_write_ts(s.options, &o);
+        s.payload = data;
+        s.payload_len = n;
+        offset += n;
+        left -= n;
+        if (n && !left)
+            s.flags |= LV_PSH;
+        if (offset == held && (f->flags & LV_F_FIN_C))
+            s.flags |= LV_FIN;
+        lv_flow_send(w, f, LV_INSIDE, &s);
+        packets++;
+    } while (left && packets < LV_OUT_MAX_PER_CALL - 2);
+    if (offset < held)
+        f->flags &= (u8)~LV_F_FIN_C;
+    f->c_nxt = f->s_ack + offset + !!(f->flags & LV_F_FIN_C);
+    lv_hold_release(h, &f->hold);
+}
+
+/* With window zero in our SYN-ACK the client waits for this. */
+LV_INLINE void lv_open_window(struct lv_worker *w, struct lv_flow *f, u32 server_tsval)
+{
+    struct lv_segment s;
+    struct lv_opts o;
+
+    lv_opts_clear(&o);
+    o.has_ts = !!(f->flags & LV_F_TS_C) && !!(f->flags & LV_F_TS_S);
+    o.tsval = server_tsval + f->ts_delta;
+    o.tsecr = f->tsval;
+    lv_flow_segment(&s, f, LV_OUTSIDE);
+    s.flags = LV_ACK;
+    s.seq = f->s_nxt + f->seq_delta;
+    s.ack = f->s_ack;
+    s.window = lv_window_rescale(f->s_win, lv_wscale_own(f->wscale_s), lv_wscale_told(f->wscale_s));
+    s.options_len = lv_opts_write_ts(s.options, &o);
+    lv_flow_send(w, f, LV_OUTSIDE, &s);
+}
+
+/* The server's SYN-ACK: its options are learned, the translation is settled, the held data goes out. */
+LV_INLINE void lv_opened(struct lv_worker *w, struct lv_flow *f, const struct lv_tcp *t, const struct lv_opts *o)
+{
+    const struct lv_service *sv = &lv_services_of(w)->service[f->service];
+    struct lv_server_options so = {o->mss, o->wscale, o->sack_ok, o->has_ts, 0};
+    u8 own = 0;
+
+    if (f->marks & LV_M_ECN)
+        so.ecn = !!(t->flags & LV_ECE);
+    lv_learned_put(&w->ctx->learning, &f->key.server, f->key.sport, &so, t->window, sv->wscale, w->now_ms);
+    if (!(f->flags & LV_F_WSCALE)) {
+        f->wscale_c = f->wscale_s = 0;
+    } else if (o->wscale == LV_WSCALE_NONE) { /* the server wants none: its windows and those it is told are plain */
+        f->wscale_c = lv_wscale_pair(lv_wscale_own(f->wscale_c), 0);
+        f->wscale_s = lv_wscale_pair(0, lv_wscale_told(f->wscale_s));
+    } else {
+        own = o->wscale;
+        f->wscale_s = lv_wscale_pair(own, lv_wscale_told(f->wscale_s));
+    }
+    if ((f->flags & LV_F_TS_C) && o->has_ts) {
+        f->flags |= LV_F_TS_S;
+        f->ts_delta -= o->tsval;
+    } else {
+        f->ts_delta = 0;
+    }
+    if ((f->flags & LV_F_SACK_C) && o->sack_ok)
+        f->flags |= LV_F_SACK_S;
+    f->seq_delta -= t->seq;
+    f->c_ack = f->s_nxt = t->seq + 1;
+    f->s_win = (u16)(t->window >> own);
+    f->mss = o->mss;
+    f->last_ms = w->now_ms;
+    lv_flow_set_state(f, LV_FLOW_ESTABLISHED);
+    lv_count_event(w, f->service, LV_E_OPENED);
+    lv_deliver(w, f, o->tsval, t->window);
+    if (sv->window_zero)
+        lv_open_window(w, f, o->tsval);
+}
+
+/* A packet of the server while our SYN is out: RFC 9293 3.10.7.3. */
+LV_INLINE enum lv_verdict lv_server_answer(struct lv_worker *w, struct lv_flow *f, u32 hash, const struct lv_pkt *k,
+                                           const struct lv_opts *o)
+{
+    const struct lv_tcp *t = &k->tcp;
+    u16 service = f->service;
+    int acked = (t->flags & LV_ACK) && t->ack == f->s_ack;
+
+    if (t->flags & LV_RST) {
+        if (!acked)
+            return lv_drop(w, service, LV_R_RST_INVALID);
+        lv_refuse(w, f, hash, LV_E_REFUSED);
+        return lv_drop(w, service, LV_R_SERVER_HANDSHAKE);
+    }
+    if (acked && (t->flags & LV_SYN)) {
+        lv_opened(w, f, t, o);
+        return lv_drop(w, service, LV_R_SERVER_HANDSHAKE);
+    }
+    if ((t->flags & LV_ACK) && !acked) /* it still has an older connection: our RST ends it, our next SYN is accepted */
+        lv_send_rst(w, f, LV_INSIDE, t->ack, 0, 0);
+    return lv_drop(w, service, LV_R_SERVER_UNEXPECTED);
+}
+
+/* SYNs whose time has come: send again, or give up. */
+LV_INLINE void lv_handshake_tick(struct lv_worker *w)
+{
+    struct lv_table *table = &w->ctx->table;
+    struct lv_timer t;
+    u32 stage;
+
+    for (stage = 0; stage < LV_SYN_STAGES; stage++) {
+        while (lv_outq_has_room(w) && lv_ring_pop(&w->syn_ring[stage], w->now_ms, &t)) {
+            struct lv_flow *f = &table->flow[t.index];
+            struct lv_key key = f->key; /* may be changing under us: looked at again with the lock held */
+            u32 hash = lv_table_hash(table, &key);
+
+            lv_lock(lv_table_lock(table, hash));
+            if (lv_key_eq(&f->key, &key) && f->state == LV_FLOW_SYN_SENT && f->opened_ms == t.stamp && f->tries == stage) {
+                if (stage == LV_SYN_STAGES - 1) {
+                    lv_refuse(w, f, hash, LV_E_TIMED_OUT);
+                } else {
+                    f->tries++;
+                    lv_count_event(w, f->service, LV_E_SYN_RETRANS);
+                    lv_send_syn(w, f);
+                    lv_syn_timer(w, f);
+                }
+            }
+            lv_unlock(lv_table_lock(table, hash));
+        }
+    }
+}
+
+#endif

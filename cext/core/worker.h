@@ -1,0 +1,174 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What the rooms of the data plane work with: the context all workers share, and what each worker has for itself.
+ *
+ * Owns: struct lv_ctx, struct lv_worker, timers, counting. Called by: gate, handshake, splice, engine. Must not know:
+ * where packets come from. Everything here is allocated before the first packet; nothing is allocated for one.
+ */
+#ifndef LV_WORKER_H
+#define LV_WORKER_H
+
+#include "cookie.h"
+#include "emit.h"
+#include "halfopen.h"
+#include "hold.h"
+#include "learned.h"
+#include "reason.h"
+#include "service.h"
+#include "table.h"
+
+enum {
+    LV_COUNTERS = (int)LV_R_COUNT + (int)LV_E_COUNT,
+    LV_SYN_STAGES = 4,          /* our SYN again after 1, 2 and 4 s; 4 s later the client is told */
+    LV_CHALLENGES_PER_S = 1000, /* RFC 5961 section 7 */
+    LV_RETRANS_PER_S = 2000,    /* SYN-ACKs sent again, so that a flood that fits the cache is not answered twice */
+    LV_TICK_MS = 10,
+    LV_SWEEP_TICKS = 200,       /* the whole table is looked at once in so many ticks: 2 s */
+};
+
+/* Times after which a silent flow is forgotten, in ms. */
+enum {
+    LV_IDLE_ESTABLISHED_MS = 7440000, /* 2 h 4 min: RFC 5382 REQ-5 */
+    LV_IDLE_HALF_CLOSED_MS = 3600000,
+    LV_IDLE_LAST_ACK_MS = 240000,     /* both FINs seen, one not acknowledged: RFC 5382's transitory time */
+    LV_IDLE_CLOSED_MS = 60000,        /* as long as Linux keeps TIME-WAIT */
+    LV_IDLE_RESET_MS = 10000,
+    LV_IDLE_CLOSED_CROWDED_MS = 5000, /* with less than a quarter of the table free */
+    LV_IDLE_SYN_SENT_MS = 30000,      /* only reached if its timer was lost */
+};
+
+struct lv_config {
+    u32 flows;
+    u32 offered_window;     /* of our SYN-ACKs: what is held of one flow, at most 65535 */
+    u8 out_layer[2];        /* enum lv_layer towards each side */
+    u8 secret[LV_SECRET_BYTES];
+    u32 ts_offset;          /* so that our timestamps do not tell the uptime */
+};
+
+struct lv_timer {
+    u32 index; /* of a flow record or a half-open entry */
+    u32 stamp; /* opened_ms or made_ms of it: it may be another one by now */
+    u32 due_ms;
+};
+
+/* Timers of one delay are due in the order they were set, so a ring is enough. Full: the oldest is lost (and found by
+ * the sweep, or by the client's own retransmission). */
+struct lv_ring {
+    struct lv_timer *timer;
+    u32 mask; /* capacity - 1 */
+    u32 head, tail;
+};
+
+struct lv_ctx {
+    struct lv_config config;
+    struct lv_table table;
+    struct lv_hold hold;
+    struct lv_learning learning;
+    const struct lv_services *services; /* swapped whole; see lv_worker.quiescent */
+};
+
+struct lv_worker {
+    struct lv_ctx *ctx;
+    u32 index;
+    u32 now_ms;
+    u32 epoch;
+    u32 second_ms, tick_ms;
+    u32 challenges_left, retrans_left;
+    u64 quiescent; /* grows whenever the worker holds no pointer into the services */
+    struct lv_cookie_keys keys;
+    struct lv_halfopen half;
+    struct lv_ring syn_ring[LV_SYN_STAGES];
+    struct lv_ring half_ring[LV_HALF_RETRIES];
+    u64 (*count)[LV_COUNTERS]; /* [service][reason or event] */
+    struct lv_outq outq;
+};
+
+LV_INLINE void lv_count_drop(struct lv_worker *w, u16 service, enum lv_reason r)
+{
+    w->count[service][r]++;
+}
+
+LV_INLINE void lv_count_event(struct lv_worker *w, u16 service, enum lv_event e)
+{
+    w->count[service][LV_R_COUNT + e]++;
+}
+
+LV_INLINE enum lv_verdict lv_drop(struct lv_worker *w, u16 service, enum lv_reason r)
+{
+    lv_count_drop(w, service, r);
+    return LV_DROP;
+}
+
+LV_INLINE enum lv_verdict lv_pass(struct lv_worker *w, u16 service)
+{
+    lv_count_event(w, service, LV_E_PASSED);
+    return LV_PASS;
+}
+
+LV_INLINE const struct lv_services *lv_services_of(const struct lv_worker *w)
+{
+    return __atomic_load_n(&w->ctx->services, __ATOMIC_ACQUIRE);
+}
+
+LV_INLINE void lv_ring_push(struct lv_ring *r, u32 index, u32 stamp, u32 due_ms)
+{
+    struct lv_timer *t = &r->timer[r->head++ & r->mask];
+
+    t->index = index;
+    t->stamp = stamp;
+    t->due_ms = due_ms;
+    if (r->head - r->tail > r->mask + 1)
+        r->tail = r->head - r->mask - 1;
+}
+
+/* Take the next timer that is due; returns 0 if there is none. */
+LV_INLINE int lv_ring_pop(struct lv_ring *r, u32 now_ms, struct lv_timer *out)
+{
+    if (r->head == r->tail || lv_before(now_ms, r->timer[r->tail & r->mask].due_ms))
+        return 0;
+    *out = r->timer[r->tail++ & r->mask];
+    return 1;
+}
+
+LV_INLINE int lv_outq_has_room(const struct lv_worker *w)
+{
+    return w->outq.n + LV_OUT_MAX_PER_CALL <= LV_OUT_SLOTS;
+}
+
+/* Send a segment of our own towards a side, over the NIC if the MACs are known and the mode wants it, else routed. */
+LV_INLINE void lv_send(struct lv_worker *w, enum lv_side side, const struct lv_link *l, struct lv_segment *s)
+{
+    enum lv_layer layer = l->known ? (enum lv_layer)w->ctx->config.out_layer[side] : LV_L3;
+
+    lv_emit(&w->outq, side, layer, l, s);
+}
+
+/* Link header towards the client (or the server): the client's frame turned round (or as it was). */
+LV_INLINE void lv_link_make(struct lv_link *l, enum lv_side towards, const u8 *mac_c, const u8 *mac_s, u8 tags,
+                            const u16 *tci, int known)
+{
+    u32 i;
+
+    lv_copy(l->dst, towards == LV_OUTSIDE ? mac_c : mac_s, 6);
+    lv_copy(l->src, towards == LV_OUTSIDE ? mac_s : mac_c, 6);
+    l->known = (u8)known;
+    l->tags = tags & 0xf;
+    for (i = 0; i < LV_VLAN_TAGS; i++) {
+        l->tci[i] = tci[i];
+        l->tag_proto[i] = (tags & (0x10 << i)) ? LV_ETH_P_8021AD : LV_ETH_P_8021Q;
+    }
+}
+
+/* The tags of a packet in the form that flows and half-open entries keep. */
+LV_INLINE u8 lv_tags_pack(const struct lv_pkt *k)
+{
+    u8 tags = k->tags;
+    u32 i;
+
+    for (i = 0; i < LV_VLAN_TAGS && i < k->tags; i++)
+        if (k->tag_proto[i] == LV_ETH_P_8021AD)
+            tags |= (u8)(0x10 << i);
+    return tags;
+}
+
+#endif
