@@ -1,0 +1,115 @@
+"""Fixtures of the lab's tests: one lab per mode and engine, servers in it, captures.
+
+    pytest tests/lab                                  every mode that this kernel can run
+    pytest tests/lab --mode bridge --engine nfqueue   one
+    pytest tests/lab --engine none                    no appliance: what the tests see without it
+
+LEVEE_LAB_MODE and LEVEE_LAB_ENGINE say the same. The namespaces are those of `make lab`; a lab that
+is up is replaced, and the machine is clean afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from netlab import ability, control, servers, session
+from netlab.names import names_from_environment
+from netlab.session import FAMILIES, Lab
+from netlab.topology import Mode
+
+
+# Option, environment variable, default, help. Options are known only when tests/lab is named on the
+# command line; the environment works for a run of everything, too.
+_SETTINGS = (
+    ("--mode", "LEVEE_LAB_MODE", "", "bridge or routed; default: what this kernel can do"),
+    ("--engine", "LEVEE_LAB_ENGINE", "nfqueue", "auto, nfqueue, bpf, or none: no appliance"),
+    ("--file-mib", "LEVEE_LAB_FILE_MIB", "1024", "size of the large file in MiB"),
+    ("--flood-syns", "LEVEE_LAB_FLOOD_SYNS", "2000000", "forged SYNs in the large flood"),
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("lab", "network lab")
+    for option, _, _, text in _SETTINGS:
+        group.addoption(option, default=None, help=text)
+
+
+def setting(config: pytest.Config, name: str) -> str:
+    for option, variable, default, _ in _SETTINGS:
+        if option == name:
+            return str(config.getoption(option, None) or os.environ.get(variable) or default)
+    raise KeyError(name)
+
+
+def _modes(config: pytest.Config) -> list[Mode]:
+    chosen = setting(config, "--mode")
+    if chosen:
+        return [Mode(chosen)]
+    if os.geteuid() != 0:
+        return [Mode.ROUTED]  # the fixture says that root is needed
+    return ability.modes()
+
+
+def pytest_report_header(config: pytest.Config) -> list[str]:
+    modes = _modes(config)
+    line = f"lab: modes {', '.join(modes)}; engine {setting(config, '--engine')}"
+    reason = "" if setting(config, "--mode") else ability.left_out(modes)
+    return [line, *([f"lab: not run: {reason}"] if reason else [])]
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "lab" in metafunc.fixturenames:
+        modes = _modes(metafunc.config)
+        engine = setting(metafunc.config, "--engine")
+        metafunc.parametrize(
+            "lab", [(mode, engine) for mode in modes], ids=[f"{m}-{engine}" for m in modes], indirect=True, scope="session"
+        )
+    if "family" in metafunc.fixturenames:
+        metafunc.parametrize("family", FAMILIES, ids=[f"ipv{f}" for f in FAMILIES], scope="session")
+
+
+@pytest.fixture(scope="session")
+def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    mode, engine = request.param
+    names = names_from_environment()
+    text = session.protected_and_direct(mode, engine, names)
+    up = session.bring_up(names, mode, engine, text, tmp_path_factory.mktemp("lab"))
+    yield up
+    control.down(names)
+
+
+@pytest.fixture(scope="session")
+def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("servers")
+
+
+@pytest.fixture(scope="session")
+def nginx(lab: Lab, scratch: Path) -> Iterator[Path]:
+    """nginx on port 80; the value is the directory it serves."""
+    with servers.nginx(lab.names, scratch):
+        yield scratch / "www"
+
+
+@pytest.fixture(scope="session")
+def large_file(nginx: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    path = nginx / "large"
+    servers.write_pattern(path, int(setting(request.config, "--file-mib")))
+    yield path
+    path.unlink()
+
+
+@pytest.fixture
+def no_forged_packet(lab: Lab) -> Iterator[None]:
+    """The test fails when a single packet with a forged source arrives at the server."""
+    before = lab.arrived()["forged"]
+    yield
+    assert lab.arrived()["forged"] == before, "forged packets reached the server"
+
+
+@pytest.fixture(scope="session")
+def flood_syns(request: pytest.FixtureRequest) -> int:
+    """Forged SYNs in the large flood."""
+    return int(setting(request.config, "--flood-syns"))

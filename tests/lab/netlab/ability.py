@@ -1,0 +1,41 @@
+"""What the kernel at hand can do, asked by doing it in a namespace of its own.
+
+Decides which modes a test run covers when nobody says. Called by conftest.py and the demo.
+"""
+
+from __future__ import annotations
+
+import os
+
+from netlab.process import run
+from netlab.topology import Mode
+
+_BRIDGE_QUEUE = """
+table bridge probe {
+    chain forward { type filter hook forward priority 0; queue num 0; }
+}
+"""
+
+
+def bridge_queue() -> bool:
+    """Whether nft's `queue` works in the bridge family, which bridge mode with nfqueue needs."""
+    probe = f"levee-probe-{os.getpid()}"
+    run(["ip", "netns", "add", probe])
+    try:
+        done = run(["nft", "-f", "-"], namespace=probe, text_in=_BRIDGE_QUEUE, check=False)
+        return done.returncode == 0
+    finally:
+        run(["ip", "netns", "del", probe])
+
+
+def modes() -> list[Mode]:
+    """Modes the appliance can run in here; what is left out has its reason in left_out()."""
+    return [Mode.ROUTED, Mode.BRIDGE] if bridge_queue() else [Mode.ROUTED]
+
+
+def left_out(chosen: list[Mode]) -> str:
+    if Mode.BRIDGE in chosen:
+        return ""
+    return "bridge mode: this kernel has no nft queue expression in the bridge family"
+
+

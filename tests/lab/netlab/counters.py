@@ -1,0 +1,63 @@
+"""What arrives at an end of the lab, counted by the kernel and independent of the appliance.
+
+A nft table in the netdev family at the ingress of the server's interface: it sees every frame
+before any other part of the kernel. `forged` counts sources that nobody in the lab has. Also the
+shield that keeps a kernel silent about ports which crafted endpoints use. Called by fixtures.
+"""
+
+from __future__ import annotations
+
+import json
+
+from netlab.names import END_INTERFACE, Names
+from netlab.process import run
+
+# Above the range that the kernels of the lab take local ports from.
+CRAFTED_PORT_FIRST = 61000
+CRAFTED_PORT_LAST = 65535
+
+_COUNTER_TABLE = f"""
+table netdev lab_count {{
+    set real4 {{
+        type ipv4_addr; flags interval;
+        elements = {{ 198.18.0.0/24, 198.19.0.0/24, 198.18.110.0/24, 198.18.255.254, 198.19.255.254 }}
+    }}
+    set real6 {{
+        type ipv6_addr; flags interval;
+        elements = {{ 2001:db8:18::/64, 2001:db8:19::/64, fe80::/10, ::/128 }}
+    }}
+    counter forged {{ }}
+    counter tcp_all {{ }}
+    counter syn_real {{ }}
+    chain ingress {{
+        type filter hook ingress device "{END_INTERFACE}" priority -500; policy accept;
+        meta protocol ip ip saddr != @real4 counter name forged
+        meta protocol ip6 ip6 saddr != @real6 counter name forged
+        meta l4proto tcp counter name tcp_all
+        ip saddr @real4 tcp flags & (syn | ack) == syn counter name syn_real
+        ip6 saddr @real6 tcp flags & (syn | ack) == syn counter name syn_real
+    }}
+}}
+"""
+
+_SHIELD_TABLE = f"""
+table inet lab_shield {{
+    chain prerouting {{
+        type filter hook prerouting priority raw; policy accept;
+        tcp dport {CRAFTED_PORT_FIRST}-{CRAFTED_PORT_LAST} drop
+    }}
+}}
+"""
+
+
+def install(names: Names) -> None:
+    run(["nft", "-f", "-"], namespace=names.server, text_in=_COUNTER_TABLE)
+    for namespace in (names.client, names.server):
+        run(["nft", "-f", "-"], namespace=namespace, text_in=_SHIELD_TABLE)
+
+
+def read(names: Names) -> dict[str, int]:
+    """Packets by counter: forged, tcp_all, syn_real."""
+    said = run(["nft", "-j", "list", "counters", "table", "netdev", "lab_count"], namespace=names.server)
+    entries = json.loads(said.stdout)["nftables"]
+    return {e["counter"]["name"]: e["counter"]["packets"] for e in entries if "counter" in e}
