@@ -26,7 +26,7 @@ def whole(low: int, high: int) -> Callable[[object], int]:
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
         wrong = "is out of bounds" if type(value) is int else "is not a whole number"
-        raise WrongValue(f"{shown(value)} {wrong}", f"{low} to {high}")
+        raise WrongValue(f"{shown(value)} {wrong}", f"{low} to {high}" if low < high else str(low))
 
     return read
 

@@ -69,6 +69,8 @@ SYNTAX_HINTS = {
     "did not find expected key": "the indentation of the keys around it",
     "could not find expected ':'": "`key: value` on each line",
     "found unexpected end of stream": "a closing quote",
+    "did not find expected ',' or ']'": "a comma or a closing bracket before this place",
+    "did not find expected ',' or '}'": "a comma or a closing brace before this place",
 }
 
 

@@ -1,0 +1,234 @@
+"""The packet rules as text: what the kernel hands to the queues, and what it leaves alone.
+
+Owns the nftables table of Levee and, for kernels without nftables' `queue` expression, the one iptables rule beside it.
+Pure functions of the configuration: nothing here touches the system. Called by steering.py and by tests that compare
+the text with golden files. Must not know how text gets into the kernel.
+
+The way of a packet: not from our two interfaces -> accepted; from or to an excepted host -> accepted; then by
+interface, whatever belongs to a steered service (or could: fragments, ICMP errors) goes to chain `steer`, which hands
+it to user space. Everything else goes on in the kernel, untouched.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from appliance.addresses import (
+    AddressRange,
+    Area,
+    disjoint,
+    merge_addresses,
+)
+from appliance.models import Config, Nfqueue, Service
+
+Method = Literal["queue", "mark"]
+
+TABLE = "levee"
+COMMENT = "levee"  # marks our rule in iptables' raw table
+
+# Before defragmentation (-400), so that fragments are seen as they came, and before connection tracking (-200) and
+# iptables' raw table (-300): include/uapi/linux/netfilter_ipv4.h, NF_IP_PRI_RAW_BEFORE_DEFRAG.
+STEER_PRIORITY = -450
+# After iptables' raw table, before anything that looks at marks.
+UNMARK_PRIORITY = -290
+# The bits of the packet mark that carry a packet from the nftables chain to the iptables rule; nobody else sees them.
+STEER_MARK = 0x4C000000
+
+# Next headers of an IPv6 fragment header behind which TCP can be: TCP, hop-by-hop, routing, destination options,
+# fragment, AH, mobility, HIP, SHIM6. RFC 8200 section 4.1 and the IANA list of extension headers.
+MAYBE_TCP = "{ 6, 0, 43, 60, 44, 51, 135, 139, 140 }"
+# ICMP errors can carry a segment of a translated connection: RFC 792, RFC 4443.
+ICMP_ERRORS = "meta l4proto icmp icmp type { destination-unreachable, time-exceeded, parameter-problem }"
+ICMPV6_ERRORS = (
+    "meta l4proto ipv6-icmp icmpv6 type { destination-unreachable, packet-too-big, time-exceeded, parameter-problem }"
+)
+
+
+def _tables() -> tuple[str, ...]:
+    return (f"table inet {TABLE}", f"table bridge {TABLE}")
+
+
+def family(config: Config) -> str:
+    """The nftables family of the table."""
+    return "bridge" if config.mode == "bridge" else "inet"
+
+
+def steered_services(config: Config) -> tuple[Service, ...]:
+    """The services whose packets are worth a queue's time: those that are protected."""
+    return tuple(service for service in config.services.values() if service.protect != "off")
+
+
+def ruleset(config: Config, services: Sequence[Service], method: Method, present: Iterable[str] = ()) -> str:
+    """The table as a file for `nft -f`, which puts it in place of its predecessor in one transaction.
+
+    `services` are the ones to steer: those of the configuration, and others whose connections have not ended yet.
+    `present` are the lines of `nft list tables`: a table left behind in another family (by another mode) goes too.
+    """
+    table = f"table {family(config)} {TABLE}"
+    lines = [
+        "# Written by levee: replaced as a whole at every change, removed when levee stops.",
+        table,
+        f"delete {table}",
+        *(f"delete {other}" for other in present if other in _tables() and other != table),
+        "",
+        f"{table} {{",
+    ]
+    brace = len(lines)
+    for block in (*_sets(config, services), *_chains(config, method)):
+        lines += ["", *(f"\t{line}" if line else "" for line in block)]
+    lines += ["}", ""]
+    del lines[brace]  # no empty line after the brace
+    return "\n".join(lines)
+
+
+def removal(config: Config) -> str:
+    """Takes the table away, whether it is there or not."""
+    table = f"table {family(config)} {TABLE}"
+    return f"{table}\ndelete {table}\n"
+
+
+def probe(config: Config, *, queue: bool) -> str:
+    """A table that is only checked, never loaded: does this kernel know the family, and its queue expression?"""
+    table = f"table {family(config)} {TABLE}_probe"
+    verdict = _queue(config.nfqueue) if queue else "accept"
+    hook = f"type filter hook {_hook(config)} priority {STEER_PRIORITY}; policy accept;"
+    return "\n".join([f"{table} {{", "\tchain probe {", f"\t\t{hook}", f"\t\t{verdict}", "\t}", "}", ""])
+
+
+def iptables_rule(nfqueue: Nfqueue) -> str:
+    """The rule of the raw table that queues what the nftables chain marked, without its `-A PREROUTING`."""
+    first, last = nfqueue.first_queue, nfqueue.last_queue
+    queues = f"--queue-num {first}" if first == last else f"--queue-balance {first}:{last}"
+    bypass = " --queue-bypass" if nfqueue.without_daemon == "pass" else ""
+    mark = f"{STEER_MARK:#x}/{STEER_MARK:#x}"
+    return f"-m mark --mark {mark} -m comment --comment {COMMENT} -j NFQUEUE {queues}{bypass}"
+
+
+def iptables_rules(present: Iterable[str]) -> list[str]:
+    """Our rules among the lines of `iptables -S PREROUTING`, without their `-A`."""
+    return [line.removeprefix("-A ") for line in present if f"--comment {COMMENT} " in f"{line} "]
+
+
+def iptables_change(present: Iterable[str], wanted: str | None) -> str:
+    """Input of `iptables-restore --noflush` that leaves `wanted` as our only rule, in one transaction.
+
+    `present` are the lines of `iptables -S PREROUTING`; rules of others are left alone.
+    """
+    lines = ["*raw"]
+    if wanted is not None:
+        lines.append(f"-I PREROUTING 1 {wanted}")
+    lines += [f"-D {line}" for line in iptables_rules(present)]
+    return "\n".join([*lines, "COMMIT", ""])
+
+
+def _hook(config: Config) -> str:
+    return "forward" if config.mode == "bridge" else "prerouting"
+
+
+def _queue(nfqueue: Nfqueue) -> str:
+    """No `fanout`: the kernel's hash of the two addresses keeps both directions of a flow in one queue."""
+    first, last = nfqueue.first_queue, nfqueue.last_queue
+    queues = str(first) if first == last else f"{first}-{last}"
+    flags = "flags bypass " if nfqueue.without_daemon == "pass" else ""
+    return f"queue {flags}to {queues}"
+
+
+def _set(name: str, kind: str, elements: Sequence[str]) -> list[str]:
+    lines = [f"set {name} {{", f"\ttype {kind}", "\tflags interval"]
+    if elements:
+        lines += ["\telements = {", *(f"\t\t{element}," for element in elements), "\t}"]
+    return [*lines, "}"]
+
+
+def _of_family(ranges: Iterable[AddressRange], number: int) -> list[str]:
+    return [str(span) for span in ranges if span.family == number]
+
+
+def _sets(config: Config, services: Sequence[Service]) -> list[list[str]]:
+    areas = disjoint([Area(span, service.ports) for service in services for span in service.addresses])
+    hosts = merge_addresses(area.addresses for area in areas)
+    blocks = []
+    for number, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):
+        elements = [
+            f"{area.addresses} . {ports}" for area in areas if area.addresses.family == number for ports in area.ports
+        ]
+        blocks.append(_set(f"except{number}", kind, _of_family(config.excepted, number)))
+        blocks.append(_set(f"service{number}", f"{kind} . inet_service", elements))
+        blocks.append(_set(f"host{number}", kind, _of_family(hosts, number)))
+    return blocks
+
+
+def _chains(config: Config, method: Method) -> list[list[str]]:
+    from_outside = [
+        "ip daddr . tcp dport @service4 goto steer",
+        "ip6 daddr . tcp dport @service6 goto steer",
+        "ip daddr @host4 ip protocol tcp ip frag-off & 0x3fff != 0 goto steer",
+        f"ip6 daddr @host6 frag nexthdr {MAYBE_TCP} goto steer",
+        f"ip daddr @host4 {ICMP_ERRORS} goto steer",
+        f"ip6 daddr @host6 {ICMPV6_ERRORS} goto steer",
+    ]
+    from_inside = [
+        "ip saddr . tcp sport @service4 goto steer",
+        "ip6 saddr . tcp sport @service6 goto steer",
+        f"meta protocol ip {ICMP_ERRORS} goto steer",
+        f"meta protocol ip6 {ICMPV6_ERRORS} goto steer",
+    ]
+    bridge = config.mode == "bridge"
+    ours = f'"{config.outside}", "{config.inside}"'
+    base = [
+        f"chain {_hook(config)} {{",
+        f"\ttype filter hook {_hook(config)} priority {STEER_PRIORITY}; policy accept;",
+        f"\tiifname != {{ {ours} }} accept",
+        "\tip saddr @except4 accept",
+        "\tip daddr @except4 accept",
+        "\tip6 saddr @except6 accept",
+        "\tip6 daddr @except6 accept",
+        *(["\tmeta protocol vlan goto stacked"] if bridge else []),
+        f'\tiifname vmap {{ "{config.outside}" : goto from_outside, "{config.inside}" : goto from_inside }}',
+        "}",
+    ]
+    return [
+        *_steer(config, method),
+        *([["chain stacked {", *(f"\t{line}" for line in _stacked_vlans(config)), "}"]] if bridge else []),
+        ["chain from_outside {", *(f"\t{line}" for line in from_outside), "}"],
+        ["chain from_inside {", *(f"\t{line}" for line in from_inside), "}"],
+        base,
+    ]
+
+
+def _steer(config: Config, method: Method) -> list[list[str]]:
+    """The chain that hands a packet over; connection tracking never sees it, since its numbers would not fit."""
+    if config.mode == "bridge":
+        return [["chain steer {", f"\t{_queue(config.nfqueue)}", "}"]]
+    if method == "queue":
+        return [["chain steer {", "\tnotrack", f"\t{_queue(config.nfqueue)}", "}"]]
+    bits = f"{STEER_MARK:#010x}"
+    return [
+        ["chain steer {", "\tnotrack", f"\tmeta mark set meta mark | {bits}", "}"],
+        [
+            "chain unmark {",
+            f"\ttype filter hook prerouting priority {UNMARK_PRIORITY}; policy accept;",
+            f"\tmeta mark & {bits} == {bits} meta mark set meta mark & {~STEER_MARK & 0xFFFFFFFF:#010x}",
+            "}",
+        ],
+    ]
+
+
+def _stacked_vlans(config: Config) -> list[str]:
+    """QinQ: the kernel takes the outer tag off, the inner one is the first 4 bytes of what it calls the network header.
+
+    nftables has no names for what lies behind it, so raw offsets (in bits): inner ethertype at 16, then IPv4 with its
+    protocol at 104, source at 128, destination at 160; IPv6 with its source at 96 and destination at 224. The service
+    is found in user space. The chain is only reached by `meta protocol vlan`; with that match in the same rule as a raw
+    offset, `nft list` of nftables 1.1.3 aborts (payload_expr_expand, the base of vlan is the link layer).
+    """
+    ipv4, ipv6 = "@nh,16,16 0x0800", "@nh,16,16 0x86dd"
+    lines = []
+    for span in config.excepted:
+        inner, width, offsets = (ipv4, 32, (128, 160)) if span.family == 4 else (ipv6, 128, (96, 224))
+        values = f"{span.first:#x}-{span.last:#x}" if span.first != span.last else f"{span.first:#x}"
+        lines += [f"{inner} @nh,{offset},{width} {values} accept" for offset in offsets]
+    return [
+        *lines,
+        f"{ipv4} @nh,104,8 {{ 1, 6 }} goto steer",
+        f"{ipv6} goto steer",
+    ]
