@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from netlab import configuration, control, counters, netns, topology
+from netlab import configuration, control, counters, netns, topology, vlans
 from netlab.appliance import Appliance, Process
 from netlab.crafted import Endpoint
 from netlab.names import END_INTERFACE, Names
@@ -169,6 +169,7 @@ def protected_and_direct(mode: Mode, engine: str, names: Names) -> str:
             [configuration.server_range(mode, DIRECT_FIRST), f"{server.v6}f"],
             'protect: "off"',
         )
+        + (vlans.services() if mode is Mode.BRIDGE else "")
     )
 
 
