@@ -157,9 +157,9 @@ cdef extern from "core/translate.h" nogil:
 
 cdef extern from "core/emit.h" nogil:
     enum:
-        LV_LINK_MAX_BYTES
+        LV_ETHER_MAX_BYTES
         LV_SEGMENT_MAX_BYTES
-    struct lv_link:
+    struct lv_ether:
         u8 dst[6]
         u8 src[6]
         u8 known
@@ -181,5 +181,5 @@ cdef extern from "core/emit.h" nogil:
         u32 options_len
         const u8 *payload
         u32 payload_len
-    u32 lv_link_write(u8 *p, const lv_link *l, u8 family)
+    u32 lv_ether_write(u8 *p, const lv_ether *l, u8 family)
     u32 lv_segment_write(u8 *p, const lv_segment *s)

@@ -86,7 +86,7 @@ def rescale_window(window: int, own: int, told: int) -> int:
 def translate(segment: bytes, to_server: bool, shift: Shift) -> bytes:
     """Translate a TCP segment (header, options, payload) of an open flow; the checksum is updated, not recomputed."""
 
-def write_link(dst: bytes, src: bytes, family: int, tags: Sequence[tuple[int, int]] = ()) -> bytes:
+def write_ether(dst: bytes, src: bytes, family: int, tags: Sequence[tuple[int, int]] = ()) -> bytes:
     """An Ethernet header with VLAN tags (EtherType, TCI), outermost first."""
 
 def write_segment(src: bytes, dst: bytes, tcp: Tcp, ttl: int = 64, options: bytes = b"", payload: bytes = b"") -> bytes:

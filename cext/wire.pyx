@@ -1,9 +1,9 @@
 # cython: language_level=3
 """The packet core's parsers and encoders, callable from Python: the same functions the engines compile in.
 
-Owns: the conversion between bytes and the structures of core/. Called by: tests, diagnosis; never by an engine. Must not
-know: services, sockets. Hostile bytes never raise: a parser answers. Arguments that no packet can bring about (a wrong
-address length, a value out of range) raise ValueError.
+Owns: the conversion between bytes and the structures of core/. Called by: tests, diagnosis; never by an engine.
+Must not know: services, sockets. Hostile bytes never raise: a parser answers. Arguments that no packet can bring about (a
+wrong address length, a value out of range) raise ValueError or OverflowError.
 """
 
 from libc.string cimport memcpy, memset
@@ -31,6 +31,9 @@ COOKIE_MSS = {4: tuple(lv_cookie_mss[0][i] for i in range(LV_COOKIE_TABLE)),
               6: tuple(lv_cookie_mss[1][i] for i in range(LV_COOKIE_TABLE))}
 COOKIE_WSCALE = tuple(None if lv_cookie_wscale[i] == LV_WSCALE_NONE else lv_cookie_wscale[i]
                       for i in range(LV_COOKIE_TABLE))
+
+# Where the bytes of an empty packet begin: pointer arithmetic on NULL is undefined.
+cdef u8 nothing[1]
 
 cdef tuple KINDS = ("other", "tcp", "icmp_error", "fragment", "junk")
 
@@ -80,7 +83,7 @@ cdef lv_kind run_parser(lv_pkt *k, const u8 *start, Py_ssize_t length, u16 ether
 def parse(const u8[::1] data not None, u16 ethertype, tags=()):
     """Parse the bytes after an Ethernet header. `tags`: VLAN tags that came out of band. See core/packet.h."""
     cdef lv_pkt k
-    cdef const u8 *start = &data[0] if data.shape[0] else NULL
+    cdef const u8 *start = &data[0] if data.shape[0] else nothing
     cdef lv_kind kind
     if data.shape[0] > MAX_PACKET_BYTES:
         raise ValueError(f"a packet has at most {MAX_PACKET_BYTES} bytes")
@@ -106,9 +109,9 @@ def checksums_ok(const u8[::1] data not None, u16 ethertype):
     """(IP header, TCP) checksum right? None for what is not there. IPv6 has no header checksum: True."""
     cdef lv_pkt k
     cdef lv_kind kind
-    if not data.shape[0]:
-        return None, None
-    kind = run_parser(&k, &data[0], data.shape[0], ethertype, ())
+    if data.shape[0] > MAX_PACKET_BYTES:
+        raise ValueError(f"a packet has at most {MAX_PACKET_BYTES} bytes")
+    kind = run_parser(&k, &data[0] if data.shape[0] else nothing, data.shape[0], ethertype, ())
     if kind == LV_KIND_JUNK or k.ip.l4 == NULL:
         return None, None
     return bool(lv_ip_checksum_ok(&k.ip)), bool(lv_tcp_checksum_ok(&k.ip)) if kind == LV_KIND_TCP else None
@@ -152,7 +155,7 @@ def checksum(const u8[::1] data not None, u32 start=0):
     """Internet checksum field (RFC 1071) of up to 65535 bytes on top of the sum `start` (at most 0xfffff)."""
     if data.shape[0] > 65535 or start > 0xfffff:
         raise ValueError("at most 65535 bytes and a start of 0xfffff")
-    return <u16>~lv_csum_fold(lv_csum_bytes(&data[0] if data.shape[0] else NULL, <u32>data.shape[0], start))
+    return <u16>~lv_csum_fold(lv_csum_bytes(&data[0] if data.shape[0] else nothing, <u32>data.shape[0], start))
 
 
 def pseudo_sum(bytes src not None, bytes dst not None, u8 proto, u32 length):
@@ -357,10 +360,10 @@ def translate(bytes segment not None, bint to_server, shift):
     return bytes(out)
 
 
-def write_link(bytes dst not None, bytes src not None, u8 family, tags=()):
+def write_ether(bytes dst not None, bytes src not None, u8 family, tags=()):
     """An Ethernet header with VLAN tags (EtherType, TCI), outermost first."""
-    cdef lv_link link
-    cdef u8 raw[LV_LINK_MAX_BYTES]
+    cdef lv_ether link
+    cdef u8 raw[LV_ETHER_MAX_BYTES]
     if len(dst) != 6 or len(src) != 6 or len(tags) > LV_VLAN_TAGS:
         raise ValueError(f"addresses have 6 bytes, and there are at most {LV_VLAN_TAGS} tags")
     memset(&link, 0, sizeof(link))
@@ -370,7 +373,7 @@ def write_link(bytes dst not None, bytes src not None, u8 family, tags=()):
         link.tag_proto[link.tags] = proto
         link.tci[link.tags] = tci
         link.tags += 1
-    return raw[:lv_link_write(raw, &link, family)]
+    return raw[:lv_ether_write(raw, &link, family)]
 
 
 def write_segment(bytes src not None, bytes dst not None, tcp, u8 ttl=64, bytes options not None=b"",
@@ -379,7 +382,9 @@ def write_segment(bytes src not None, bytes dst not None, tcp, u8 ttl=64, bytes 
     cdef lv_segment s
     cdef u8 raw[40 + 60 + LV_SEGMENT_MAX_BYTES]
     if len(options) > LV_OPTIONS_MAX_BYTES or len(options) % 4 or len(payload) > LV_SEGMENT_MAX_BYTES:
-        raise ValueError(f"options: a multiple of 4 up to {LV_OPTIONS_MAX_BYTES}; payload: up to {LV_SEGMENT_MAX_BYTES}")
+        raise ValueError(
+            f"options: a multiple of 4 up to {LV_OPTIONS_MAX_BYTES}; payload: up to {LV_SEGMENT_MAX_BYTES}"
+        )
     memset(&s, 0, sizeof(s))
     s.family = put_addresses(&s.src, src, &s.dst, dst)
     s.ttl, s.flags, s.window = ttl, tcp.flags, tcp.window

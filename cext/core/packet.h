@@ -24,7 +24,7 @@ enum {
     LV_IPPROTO_TCP = 6,
     LV_IPPROTO_ICMPV6 = 58,
 
-    LV_VLAN_TAGS = 2,      /* QinQ; a third tag is nothing we look into */
+    LV_VLAN_TAGS = 2,       /* QinQ; a third tag is nothing we look into */
     LV_IP6_EXT_HEADERS = 8, /* more in one packet is junk */
     LV_ICMP_QUOTE_MIN = 8,  /* RFC 792: IP header and 8 bytes, enough for ports and sequence number */
 };
@@ -82,11 +82,11 @@ struct lv_tcp {
 
 struct lv_pkt {
     struct lv_ip ip;
-    struct lv_tcp tcp;         /* of the packet, or of the packet quoted in an ICMP error (sport, dport, seq only) */
-    struct lv_ip quoted;       /* ICMP errors: the packet inside */
+    struct lv_tcp tcp;   /* of the packet, or of the packet quoted in an ICMP error (sport, dport, seq only) */
+    struct lv_ip quoted; /* ICMP errors: the packet inside */
     u8 icmp_type, icmp_code;
-    u8 quoted_ack;             /* ICMP errors: the quote is long enough to carry the ACK number */
-    u8 tags;                   /* VLAN tags found, outermost first */
+    u8 quoted_ack; /* ICMP errors: the quote is long enough to carry the ACK number */
+    u8 tags;       /* VLAN tags found, outermost first */
     u16 tag_proto[LV_VLAN_TAGS];
     u16 tci[LV_VLAN_TAGS];
 };
@@ -145,10 +145,15 @@ LV_INLINE enum lv_kind lv_parse_ip4(struct lv_ip *ip, u8 *p, u8 *end, int quoted
     ip->fragment = (frag & 0x1fff) ? 2 : (frag & 0x2000) ? 1 : 0;
     lv_addr_v4(&ip->src, p + 12);
     lv_addr_v4(&ip->dst, p + 16);
-    return LV_KIND_OTHER;
+    return ip->fragment == 2 && ip->proto == LV_IPPROTO_TCP ? LV_KIND_FRAGMENT : LV_KIND_OTHER;
 }
 
-/* IPv6 and its extension headers, RFC 8200 section 4. */
+LV_INLINE int lv_ip6_is_extension(u8 next)
+{
+    return next == 0 || next == 43 || next == 44 || next == 51 || next == 60 || next == 135;
+}
+
+/* IPv6 and its extension headers, RFC 8200 section 4. Later fragments are FRAGMENT if TCP may be in the first one. */
 LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, int quoted)
 {
     u32 total, i;
@@ -170,14 +175,21 @@ LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, int quoted
     ip->fragment = 0;
     lv_copy(&ip->src, p + 8, 16);
     lv_copy(&ip->dst, p + 24, 16);
+    if (lv_addr_is_v4(&ip->src) ||
+        lv_addr_is_v4(&ip->dst)) /* never on the wire, RFC 4038 4.2; IPv4 to the flow table */
+        return lv_junk(ip, LV_R_IP_SOURCE);
     next = p[6];
     q = p + 40;
-    for (i = 0; i < LV_IP6_EXT_HEADERS; i++) {
+    for (i = 0; i <= LV_IP6_EXT_HEADERS; i++) {
         u32 len;
 
         switch (next) {
+        case 43: /* routing: with segments left this is not the last destination, and not the one of the checksum */
+            if (q + 8 > ip->end || q[3])
+                return lv_junk(ip, LV_R_EXT_HEADERS);
+            len = 8 + (u32)q[1] * 8;
+            break;
         case 0:   /* hop-by-hop */
-        case 43:  /* routing */
         case 60:  /* destination options */
         case 135: /* mobility */
             if (q + 8 > ip->end)
@@ -208,7 +220,7 @@ LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, int quoted
         if (ip->fragment == 2) { /* what follows is the middle of something */
             ip->proto = q[0];
             ip->l4 = q + len;
-            return LV_KIND_OTHER;
+            return q[0] == LV_IPPROTO_TCP || lv_ip6_is_extension(q[0]) ? LV_KIND_FRAGMENT : LV_KIND_OTHER;
         }
         next = q[0];
         q += len;
@@ -242,7 +254,8 @@ LV_INLINE enum lv_kind lv_parse_tcp(struct lv_ip *ip, struct lv_tcp *t)
         return lv_junk(ip, LV_R_TCP_HEADER);
     if (p + t->header_len > ip->end)
         return ip->fragment ? LV_KIND_FRAGMENT : lv_junk(ip, LV_R_TCP_HEADER);
-    if (!(f & (LV_SYN | LV_RST | LV_ACK)) || ((f & LV_SYN) && (f & (LV_FIN | LV_RST))) || ((f & LV_RST) && (f & LV_FIN)))
+    if (!(f & (LV_SYN | LV_RST | LV_ACK)) || ((f & LV_SYN) && (f & (LV_FIN | LV_RST))) ||
+        ((f & LV_RST) && (f & LV_FIN)))
         return lv_junk(ip, LV_R_TCP_FLAGS);
     t->payload_len = (u32)(ip->end - p) - t->header_len;
     return LV_KIND_TCP;
@@ -267,12 +280,12 @@ LV_INLINE enum lv_kind lv_parse_icmp(struct lv_pkt *k)
     k->icmp_code = p[1];
     if (!lv_icmp_is_error(k->ip.family, p[0]))
         return LV_KIND_OTHER;
-    if (lv_parse_ip(&k->quoted, p + 8, k->ip.end, k->ip.family == 4 ? LV_ETH_P_IP : LV_ETH_P_IPV6, 1) == LV_KIND_JUNK)
+    if (lv_parse_ip(&k->quoted, p + 8, k->ip.end, k->ip.family == 4 ? LV_ETH_P_IP : LV_ETH_P_IPV6, 1) != LV_KIND_OTHER)
         return LV_KIND_OTHER;
     if (k->quoted.proto != LV_IPPROTO_TCP || k->quoted.fragment == 2)
         return LV_KIND_OTHER;
     t = k->quoted.l4;
-    if (t + LV_ICMP_QUOTE_MIN > k->ip.end)
+    if (t + LV_ICMP_QUOTE_MIN > k->quoted.end)
         return LV_KIND_OTHER;
     k->tcp.sport = lv_get16(t);
     k->tcp.dport = lv_get16(t + 2);
@@ -284,10 +297,11 @@ LV_INLINE enum lv_kind lv_parse_icmp(struct lv_pkt *k)
 
 /*
  * Parse a packet. `p`..`end` are the bytes after the Ethernet header (and after a VLAN tag that came out of band, which
- * the caller has put into tags/tag_proto/tci already); `proto` is the EtherType of the byte at p.
+ * the caller has put into tags/tag_proto/tci already; tags = 0 otherwise); `proto` is the EtherType of the byte at p.
  */
 LV_INLINE enum lv_kind lv_parse(struct lv_pkt *k, u8 *p, u8 *end, u16 proto)
 {
+    enum lv_kind kind;
     u32 i;
 
     for (i = 0; i < LV_VLAN_TAGS && (proto == LV_ETH_P_8021Q || proto == LV_ETH_P_8021AD); i++) {
@@ -303,10 +317,9 @@ LV_INLINE enum lv_kind lv_parse(struct lv_pkt *k, u8 *p, u8 *end, u16 proto)
     }
     if (proto != LV_ETH_P_IP && proto != LV_ETH_P_IPV6)
         return LV_KIND_OTHER;
-    if (lv_parse_ip(&k->ip, p, end, proto, 0) == LV_KIND_JUNK)
-        return LV_KIND_JUNK;
-    if (k->ip.fragment == 2)
-        return k->ip.proto == LV_IPPROTO_TCP ? LV_KIND_FRAGMENT : LV_KIND_OTHER;
+    kind = lv_parse_ip(&k->ip, p, end, proto, 0);
+    if (kind != LV_KIND_OTHER || k->ip.fragment == 2)
+        return kind;
     if (k->ip.proto == LV_IPPROTO_TCP)
         return lv_parse_tcp(&k->ip, &k->tcp);
     if (k->ip.proto == (k->ip.family == 4 ? LV_IPPROTO_ICMP : LV_IPPROTO_ICMPV6))
@@ -323,9 +336,9 @@ LV_INLINE int lv_source_impossible(const struct lv_ip *ip)
         return 1;
     if (ip->family == 4)
         return a[0] == 0 || a[0] == 127 || a[0] >= 224;
-    if (a[0] == 0xff || lv_addr_is_v4(&ip->src) || lv_addr_is_v4(&ip->dst)) /* mapped: never on the wire, RFC 4038 4.2 */
+    if (a[0] == 0xff)
         return 1;
-    return ip->src.q[0] == 0 && ip->src.w[2] == 0; /* ::, ::1, and IPv4-compatible ::/96 */
+    return ip->src.q[0] == 0 && (ip->src.w[2] == 0 || lv_addr_is_v4(&ip->src)); /* ::, ::1, ::/96 */
 }
 
 LV_INLINE u32 lv_pseudo_sum(u8 family, const struct lv_addr *src, const struct lv_addr *dst, u8 proto, u32 len)
@@ -342,8 +355,8 @@ LV_INLINE int lv_tcp_checksum_ok(const struct lv_ip *ip)
 {
     u32 len = (u32)(ip->end - ip->l4);
 
-    return lv_csum_fold(lv_csum_bytes(ip->l4, len, lv_pseudo_sum(ip->family, &ip->src, &ip->dst, LV_IPPROTO_TCP, len))) ==
-           0xffff;
+    return lv_csum_fold(lv_csum_bytes(ip->l4, len,
+                                      lv_pseudo_sum(ip->family, &ip->src, &ip->dst, LV_IPPROTO_TCP, len))) == 0xffff;
 }
 
 LV_INLINE int lv_ip_checksum_ok(const struct lv_ip *ip)
