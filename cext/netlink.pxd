@@ -73,3 +73,4 @@ cdef class QueueSocket:
     cdef void end_run(self) noexcept nogil
     cdef void put_batch(self, u32 packet_id, u32 verdict) noexcept nogil
     cdef void flush(self) noexcept nogil
+    cdef int answer(self, lv_nl_packet *packet, object verdict) except -1

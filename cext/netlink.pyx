@@ -16,13 +16,13 @@ of everything up to its last id, ahead of the next ones: a packet that was to be
 
 import errno as errno_names
 import os
-from pathlib import Path
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from cext.errors import EngineError
+from cext.queues import kernel_queues
 
 from cext.linux cimport (
     AF_NETLINK, MSG_DONTWAIT, MSG_TRUNC, NETLINK_CAP_ACK, NETLINK_NETFILTER, NETLINK_NO_ENOBUFS,
@@ -43,8 +43,6 @@ cdef enum:
     # doubles the number it is given.
     RECEIVE_BYTES_A_PACKET = 1536
     RECEIVE_BUFFER_MAX = 1 << 30
-
-PROC_PATH = "/proc/net/netfilter/nfnetlink_queue"
 
 
 cdef class QueueSocket:
@@ -253,6 +251,45 @@ cdef class QueueSocket:
             # Goes ahead of all later verdicts, again and again until it goes.
             self.put_batch(self.last_id, NF_DROP)
 
+    def serve_once(self, decide):
+        """Receive one batch without waiting and answer it as `decide` says; returns the number of packets.
+
+        The worker's own way of doing it is nfqueue.pyx; this is for tests and diagnosis.
+        """
+        cdef lv_nl_packet packet
+        cdef lv_nl_kind kind
+        cdef u32 length, used
+        cdef int number, has_id
+        cdef u8 *data
+        cdef int packets = 0
+        cdef int got
+        if self.fd < 0:
+            raise RuntimeError("the queue is closed")
+        got = self.receive()
+        for number in range(got):
+            data = self.datagram(number, &length)
+            while length:
+                kind = lv_nl_read(&packet, data, length, &used, &has_id)
+                if kind == LV_NL_ERROR:
+                    self.count_error(packet.error)
+                elif kind == LV_NL_PACKET:
+                    self.answer(&packet, decide(_describe(kind, &packet, has_id)))
+                    packets += 1
+                data += used
+                length -= used
+        self.flush()
+        return packets
+
+    cdef int answer(self, lv_nl_packet *packet, object verdict) except -1:
+        if isinstance(verdict, bytes):
+            if len(verdict) > packet.payload_len + GROW_BYTES:
+                raise ValueError(f"a packet may grow by {GROW_BYTES} bytes at most")
+            memcpy(packet.payload, <const char *>verdict, len(verdict))
+            self.rewrite(packet.id, packet.payload, <u32>len(verdict))
+        else:
+            self.decide(packet.id, NF_ACCEPT if verdict else NF_DROP)
+        return 0
+
     def receive_error_counts(self):
         """Failed receive calls by errno name."""
         return _errno_counts(self.receive_errors)
@@ -268,22 +305,6 @@ cdef dict _errno_counts(u64 *errors):
         for number in range(ERRNO_SLOTS)
         if errors[number]
     }
-
-
-def kernel_queues(str path=PROC_PATH):
-    """Queue number -> the kernel's counters; None where the file may not be read (it belongs to root)."""
-    fields = ("num", "portid", "waiting", "copy_mode", "copy_range", "dropped_queue_full", "dropped_user", "last_id")
-    queues = {}
-    try:
-        text = Path(path).read_text(encoding="ascii")
-    except (PermissionError, FileNotFoundError):
-        return None
-    for line in text.splitlines():
-        numbers = [int(word) for word in line.split()]
-        if len(numbers) >= len(fields):
-            row = dict(zip(fields, numbers, strict=False))
-            queues[row["num"]] = {name: row[name] for name in fields if not name.startswith("copy_")}
-    return queues
 
 
 def read_messages(bytes datagram not None):

@@ -8,23 +8,8 @@ from types import TracebackType
 from typing import Literal, Self, TypedDict
 
 from cext.dataplane import Dataplane
-
-class EngineError(Exception):
-    """What the operator can act on: the queue is taken, the interface is missing, a capability is missing."""
-
-    message: str
-    hint: str
-    def __init__(self, message: str, hint: str) -> None: ...
-
-class KernelQueue(TypedDict):
-    """One line of /proc/net/netfilter/nfnetlink_queue."""
-
-    num: int
-    portid: int
-    waiting: int
-    dropped_queue_full: int
-    dropped_user: int
-    last_id: int
+from cext.errors import EngineError as EngineError
+from cext.queues import kernel_queues as kernel_queues
 
 class QueueStats(TypedDict):
     """Counters since open(). Packets, unless the name says otherwise."""
@@ -49,7 +34,7 @@ class QueueStats(TypedDict):
     dropped_user: int | None
 
 class QueueWorker:
-    """Queue `queue` in the hands of the data plane's worker number `index` (0 also runs the timers).
+    """Queue `queue` in the hands of the data plane's worker number `index`.
 
     outside, inside: interface names; they are looked up again when they vanish and return.
     length: packets the kernel holds for us. when_full: what the kernel does with more than that.
@@ -94,6 +79,3 @@ class QueueWorker:
         trace: TracebackType | None,
         /,
     ) -> None: ...
-
-def kernel_queues(path: str = "/proc/net/netfilter/nfnetlink_queue") -> dict[int, KernelQueue] | None:
-    """Queue number -> the kernel's view of it; None where the file may not be read. Source: net/netfilter/nfnetlink_queue.c."""

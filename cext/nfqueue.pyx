@@ -5,7 +5,7 @@ Owns: the thread, its loop, and the translation of a queue message into the core
 Must not know: what a packet says (that is core/), how rules steer packets here.
 
 One turn of the loop: receive up to RECV_BATCH packets, read the clock once, ask the core about each, run the timers when
-they are due (worker 0), send the core's own packets, send the verdicts, and wait only if the batch was not full.
+they are due, send the core's own packets, send the verdicts, and wait only if the batch was not full.
 
 The core's packets leave BEFORE the verdicts. What the core sends of its own for a flow in one batch (the ACK that ends
 the server's handshake, held data) belongs before what it rewrites of that flow later in that batch (the next data); the
@@ -25,27 +25,36 @@ from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from cext.errors import EngineError
+from cext.queues import kernel_queues
 
 from cext.dataplane cimport (
-    LV_DROP, LV_L2, LV_OUT_MAX_PER_CALL, LV_PASS, LV_REWRITE, lv_engine_packet, lv_engine_tick, lv_frame, lv_out,
-    lv_verdict, lv_worker_clock,
+    LV_DROP, LV_L2, LV_PASS, LV_REWRITE, Dataplane, lv_engine_packet, lv_engine_tick, lv_frame, lv_out,
+    lv_outq_has_room, lv_verdict, lv_worker, lv_worker_clock,
 )
 from cext.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, poll, pollfd, read, write
 from cext.netlink cimport (
     BUFFER_BYTES, LV_NL_ERROR, LV_NL_MALFORMED, LV_NL_PACKET, RECV_BATCH, lv_nl_kind, lv_nl_read,
 )
 
-from cext.netlink import kernel_queues
-
 cdef extern from "<linux/netfilter.h>":
     enum:
         NF_DROP
         NF_ACCEPT
 
+cdef extern from *:
+    """
+    /* Between two turns the worker holds no pointer into the services, so their owner may free old ones. */
+    static void lv_quiescent(struct lv_worker *w)
+    {
+        __atomic_fetch_add(&w->quiescent, 1, __ATOMIC_RELEASE);
+    }
+    """
+    void lv_quiescent(lv_worker *w) noexcept nogil
+
 cdef enum:
-    # Timers are due this often; also how long worker 0 sleeps at most.
+    # Timers are due this often; also how long a worker sleeps at most.
     TICK_MS = 10
-    # The other workers only wake for packets, for stop() and to look their interfaces up.
+    # Two calls for each interface, so once a second costs nothing.
     LOOKUP_MS = 1000
     # After an error that says the interface is gone: not with every packet.
     LOOKUP_AGAIN_MS = 50
@@ -204,11 +213,14 @@ cdef class QueueWorker:
             for i in range(got):
                 self.take_datagram(i)
             self.batches += got > 0
-            if self.index == 0 and self.now_ms >= self.next_tick_ms:
+            if self.now_ms >= self.next_tick_ms:
+                if not lv_outq_has_room(self.worker):
+                    self.send_output()
                 lv_engine_tick(self.worker)
                 self.next_tick_ms = self.now_ms + TICK_MS
             self.send_output()
             self.socket.flush()
+            lv_quiescent(self.worker)
             self.upkeep()
             if self.stopping:
                 if drain_until_ms == 0:
@@ -224,7 +236,7 @@ cdef class QueueWorker:
         clock_gettime(CLOCK_MONOTONIC, &monotonic)
         clock_gettime(CLOCK_REALTIME, &real)
         self.now_ms = <u64>monotonic.tv_sec * 1000 + <u64>monotonic.tv_nsec // 1000000
-        lv_worker_clock(self.worker, self.now_ms, <u64>real.tv_sec)
+        lv_worker_clock(self.worker, <u32>self.now_ms, <u64>real.tv_sec)
 
     cdef void upkeep(self) noexcept nogil:
         """Follow the interfaces: once a second, when asked, and soon after an error that says one is gone."""
@@ -238,11 +250,9 @@ cdef class QueueWorker:
         """Sleep until a packet, a wake-up or the next timer. A signal or error only ends the sleep early."""
         cdef pollfd fds[2]
         cdef u64 wakes
-        cdef int timeout_ms = LOOKUP_MS
-        if self.index == 0:
+        cdef int timeout_ms = RETRY_MS
+        if can_receive:
             timeout_ms = <int>(self.next_tick_ms - self.now_ms) if self.next_tick_ms > self.now_ms else 0
-        if not can_receive:
-            timeout_ms = RETRY_MS
         fds[0].fd = self.event_fd
         fds[0].events = POLLIN
         fds[0].revents = 0
@@ -303,7 +313,7 @@ cdef class QueueWorker:
             memcpy(frame.src, packet.source, 6)
         else:
             frame.has_l2 = False
-        if self.worker.outq.n + LV_OUT_MAX_PER_CALL > self.worker.outq.cap:
+        if not lv_outq_has_room(self.worker):
             self.send_output()
         verdict = lv_engine_packet(self.worker, &frame)
         self.verdicts[<int>verdict] += 1

@@ -89,7 +89,7 @@ cdef class RawSenders:
     def _open_frames(self, int side, str name, bint routed):
         cdef int one = 1, failed
         cdef bytes encoded = os.fsencode(name)
-        if not 0 < len(encoded) < sizeof(self.links[side].name):
+        if not 0 < len(encoded) < <Py_ssize_t>sizeof(self.links[side].name):
             raise EngineError(f"{name!r} is not an interface name", "it has 1 to 15 bytes")
         memset(&self.links[side], 0, sizeof(self.links[side]))
         memcpy(self.links[side].name, <char *>encoded, len(encoded))
