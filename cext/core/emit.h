@@ -19,7 +19,7 @@ enum {
     LV_OUT_SLOTS = 512,
     LV_OUT_MAX_PER_CALL = 64, /* so many packets one call may emit; the caller keeps as many slots free */
     LV_TTL = 64,
-    LV_LINK_MAX_BYTES = 14 + 4 * LV_VLAN_TAGS,
+    LV_ETHER_MAX_BYTES = 14 + 4 * LV_VLAN_TAGS,
     LV_SEGMENT_MAX_BYTES = 1460, /* payload of a packet of ours: with all headers it fits 1500 bytes less options */
 };
 
@@ -42,7 +42,7 @@ struct lv_outq {
 };
 
 /* Link header as the receiver shall see it. */
-struct lv_link {
+struct lv_ether {
     u8 dst[6], src[6];
     u8 known; /* 0: no MACs, route it */
     u8 tags;
@@ -64,7 +64,7 @@ struct lv_segment {
     u32 payload_len;
 };
 
-LV_INLINE u32 lv_link_write(u8 *p, const struct lv_link *l, u8 family)
+LV_INLINE u32 lv_ether_write(u8 *p, const struct lv_ether *l, u8 family)
 {
     u32 n = 12, i;
 
@@ -121,7 +121,7 @@ LV_INLINE u32 lv_segment_write(u8 *p, const struct lv_segment *s)
 }
 
 /* Queue a segment towards `side`; `layer` says whether the link header is written. The caller has seen to a free slot. */
-LV_INLINE void lv_emit(struct lv_outq *q, enum lv_side side, enum lv_layer layer, const struct lv_link *l,
+LV_INLINE void lv_emit(struct lv_outq *q, enum lv_side side, enum lv_layer layer, const struct lv_ether *l,
                        const struct lv_segment *s)
 {
     struct lv_out *o = &q->slot[q->n];
@@ -129,7 +129,7 @@ LV_INLINE void lv_emit(struct lv_outq *q, enum lv_side side, enum lv_layer layer
 
     o->data = q->memory + (u64)q->n * LV_SLOT_BYTES;
     if (layer == LV_L2)
-        n = lv_link_write(o->data, l, s->family);
+        n = lv_ether_write(o->data, l, s->family);
     o->len = n + lv_segment_write(o->data + n, s);
     o->side = (u8)side;
     o->layer = (u8)layer;

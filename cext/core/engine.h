@@ -44,7 +44,7 @@ LV_INLINE void lv_worker_clock(struct lv_worker *w, u32 monotonic_ms, u64 realti
 
 /* No flow, or a closed one that may give way. */
 LV_INLINE enum lv_verdict lv_from_outside(struct lv_worker *w, struct lv_pkt *k, const struct lv_key *key, u32 hash,
-                                          const struct lv_link *link, struct lv_flow *closed)
+                                          const struct lv_ether *link, struct lv_flow *closed)
 {
     const struct lv_services *services = lv_services_of(w);
     u16 service = lv_service_find(services, &key->server, key->sport, k);
@@ -63,7 +63,7 @@ LV_INLINE enum lv_verdict lv_from_outside(struct lv_worker *w, struct lv_pkt *k,
 
 /* No flow, from the side of the servers: what they say is believed. */
 LV_INLINE enum lv_verdict lv_from_inside(struct lv_worker *w, struct lv_pkt *k, const struct lv_key *key, u32 hash,
-                                         const struct lv_link *link)
+                                         const struct lv_ether *link)
 {
     const struct lv_services *services = lv_services_of(w);
     u16 service = lv_service_find(services, &key->server, key->sport, k);
@@ -95,7 +95,7 @@ LV_INLINE enum lv_verdict lv_from_inside(struct lv_worker *w, struct lv_pkt *k, 
 }
 
 LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, const struct lv_key *key, u32 hash,
-                                     struct lv_pkt *k, const struct lv_link *link, enum lv_side side)
+                                     struct lv_pkt *k, const struct lv_ether *link, enum lv_side side)
 {
     u8 flags = k->tcp.flags;
     int syn = (flags & (LV_SYN | LV_ACK)) == LV_SYN, synack = (flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK);
@@ -137,7 +137,7 @@ LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, con
     return lv_pass(w, f->service);
 }
 
-LV_INLINE enum lv_verdict lv_tcp(struct lv_worker *w, struct lv_pkt *k, const struct lv_link *back, enum lv_side side)
+LV_INLINE enum lv_verdict lv_tcp(struct lv_worker *w, struct lv_pkt *k, const struct lv_ether *back, enum lv_side side)
 {
     struct lv_table *table = &w->ctx->table;
     enum lv_verdict verdict;
@@ -173,7 +173,7 @@ LV_INLINE enum lv_verdict lv_fragment(struct lv_worker *w, const struct lv_pkt *
 LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame *f)
 {
     enum lv_side side = f->side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE;
-    struct lv_link back;
+    struct lv_ether back;
     struct lv_pkt k;
     enum lv_kind kind;
 
@@ -191,7 +191,7 @@ LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame 
     case LV_KIND_TCP:
         if (k.ip.fragment)
             return lv_fragment(w, &k, side);
-        lv_link_make(&back, LV_OUTSIDE, f->src, f->dst, lv_tags_pack(&k), k.tci, f->has_l2);
+        lv_ether_make(&back, LV_OUTSIDE, f->src, f->dst, lv_tags_pack(&k), k.tci, f->has_l2);
         return lv_tcp(w, &k, &back, side);
     case LV_KIND_ICMP_ERROR:
         return lv_icmp(w, &k, side);

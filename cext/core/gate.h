@@ -19,7 +19,7 @@ LV_INLINE void lv_send_synack(struct lv_worker *w, const struct lv_half *e, int 
 {
     struct lv_segment s;
     struct lv_opts o;
-    struct lv_link l;
+    struct lv_ether l;
 
     lv_opts_clear(&o);
     o.mss = e->mss_told;
@@ -41,7 +41,7 @@ LV_INLINE void lv_send_synack(struct lv_worker *w, const struct lv_half *e, int 
     s.options_len = lv_opts_write_syn(s.options, &o);
     s.payload = 0;
     s.payload_len = 0;
-    lv_link_make(&l, LV_OUTSIDE, e->mac_c, e->mac_s, e->tags, e->tci, e->l2);
+    lv_ether_make(&l, LV_OUTSIDE, e->mac_c, e->mac_s, e->tags, e->tci, e->l2);
     lv_send(w, LV_OUTSIDE, &l, &s);
 }
 
@@ -53,7 +53,7 @@ LV_INLINE void lv_half_timer(struct lv_worker *w, const struct lv_half *e)
 
 /* Remember a SYN and choose the cookie and options that answer it. */
 LV_INLINE void lv_half_fill(struct lv_worker *w, struct lv_half *e, const struct lv_pkt *k, const struct lv_key *key,
-                            const struct lv_service *sv, const struct lv_link *link)
+                            const struct lv_service *sv, const struct lv_ether *link)
 {
     struct lv_server_options so;
     struct lv_cookie_bits bits;
@@ -97,7 +97,7 @@ LV_INLINE void lv_half_fill(struct lv_worker *w, struct lv_half *e, const struct
 
 /* A SYN from outside to a protected service. `link` leads back to the sender. */
 LV_INLINE enum lv_verdict lv_gate_syn(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key, u32 hash,
-                                      u16 service, const struct lv_link *link)
+                                      u16 service, const struct lv_ether *link)
 {
     const struct lv_service *sv = &lv_services_of(w)->service[service];
     struct lv_half *e;
@@ -177,12 +177,12 @@ LV_INLINE void lv_agree_cookie(struct lv_worker *w, struct lv_flow *f, const str
  * flow of the same key, if there is one: it gives way.
  */
 LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key, u32 hash,
-                                      u16 service, const struct lv_link *link, struct lv_flow *old)
+                                      u16 service, const struct lv_ether *link, struct lv_flow *old)
 {
     const struct lv_service *sv = &lv_services_of(w)->service[service];
     struct lv_half *e = lv_half_find(&w->half, key, hash);
     const struct lv_tcp *t = &k->tcp;
-    struct lv_cookie_bits bits;
+    struct lv_cookie_bits bits = {0};
     enum lv_reason reason;
     struct lv_flow *f;
     struct lv_opts o;

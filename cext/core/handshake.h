@@ -41,9 +41,9 @@ LV_INLINE void lv_flow_segment(struct lv_segment *s, const struct lv_flow *f, en
 
 LV_INLINE void lv_flow_send(struct lv_worker *w, const struct lv_flow *f, enum lv_side towards, struct lv_segment *s)
 {
-    struct lv_link l;
+    struct lv_ether l;
 
-    lv_link_make(&l, towards, f->mac_c, f->mac_s, f->tags, f->tci, f->marks & LV_M_L2);
+    lv_ether_make(&l, towards, f->mac_c, f->mac_s, f->tags, f->tci, f->marks & LV_M_L2);
     lv_send(w, towards, &l, s);
 }
 
@@ -128,7 +128,7 @@ LV_INLINE enum lv_reason lv_hold_segment(struct lv_worker *w, struct lv_flow *f,
     if (skip > k->tcp.payload_len || (k->tcp.flags & LV_URG) || (f->flags & LV_F_FIN_C))
         return k->tcp.flags & LV_URG ? LV_R_HOLD_FULL : LV_R_EARLY;
     taken = lv_hold_append(h, &f->hold, k->ip.l4 + k->tcp.header_len + skip, k->tcp.payload_len - skip);
-    w->count[f->service][LV_R_COUNT + LV_E_HELD_BYTES] += taken;
+    lv_count_events(w, f->service, LV_E_HELD_BYTES, taken);
     if (taken < k->tcp.payload_len - skip)
         return LV_R_HOLD_FULL;
     if (k->tcp.flags & LV_FIN) {

@@ -84,6 +84,17 @@ LV_INLINE enum lv_verdict lv_splice(struct lv_worker *w, struct lv_flow *f, stru
     return LV_REWRITE;
 }
 
+/* The service of a flow, from its key and tags alone. */
+LV_INLINE u16 lv_service_of_flow(const struct lv_services *s, const struct lv_flow *f)
+{
+    struct lv_pkt k;
+
+    k.tags = f->tags & 0xf;
+    k.tci[0] = f->key.vid[0];
+    k.tci[1] = f->key.vid[1];
+    return lv_service_find(s, &f->key.server, f->key.sport, &k);
+}
+
 /* Know a connection from a packet of the server's side, so that its packets pass. Full: it passes without being known,
  * and the client's side of it only as long as the service is not protected. */
 LV_INLINE void lv_know(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key, u32 hash, u16 service)
@@ -98,6 +109,7 @@ LV_INLINE void lv_know(struct lv_worker *w, const struct lv_pkt *k, const struct
         return;
     __atomic_fetch_add(&t->passing, 1, __ATOMIC_RELAXED);
     f->service = service;
+    f->tags = lv_tags_pack(k);
     f->opened_ms = w->now_ms;
     lv_flow_set_state(f, LV_FLOW_PASS);
     lv_flow_track_pass(f, &k->tcp, LV_INSIDE, w->now_ms);

@@ -79,18 +79,23 @@ struct lv_worker {
     struct lv_halfopen half;
     struct lv_ring syn_ring[LV_SYN_STAGES];
     struct lv_ring half_ring[LV_HALF_RETRIES];
-    u64 (*count)[LV_COUNTERS]; /* [service][reason or event] */
+    u64 *count; /* LV_COUNTERS numbers for each service: reasons, then events */
     struct lv_outq outq;
 };
 
 LV_INLINE void lv_count_drop(struct lv_worker *w, u16 service, enum lv_reason r)
 {
-    w->count[service][r]++;
+    w->count[(u32)service * LV_COUNTERS + r]++;
+}
+
+LV_INLINE void lv_count_events(struct lv_worker *w, u16 service, enum lv_event e, u32 n)
+{
+    w->count[(u32)service * LV_COUNTERS + LV_R_COUNT + e] += n;
 }
 
 LV_INLINE void lv_count_event(struct lv_worker *w, u16 service, enum lv_event e)
 {
-    w->count[service][LV_R_COUNT + e]++;
+    lv_count_events(w, service, e, 1);
 }
 
 LV_INLINE enum lv_verdict lv_drop(struct lv_worker *w, u16 service, enum lv_reason r)
@@ -136,7 +141,7 @@ LV_INLINE int lv_outq_has_room(const struct lv_worker *w)
 }
 
 /* Send a segment of our own towards a side, over the NIC if the MACs are known and the mode wants it, else routed. */
-LV_INLINE void lv_send(struct lv_worker *w, enum lv_side side, const struct lv_link *l, struct lv_segment *s)
+LV_INLINE void lv_send(struct lv_worker *w, enum lv_side side, const struct lv_ether *l, struct lv_segment *s)
 {
     enum lv_layer layer = l->known ? (enum lv_layer)w->ctx->config.out_layer[side] : LV_L3;
 
@@ -144,7 +149,7 @@ LV_INLINE void lv_send(struct lv_worker *w, enum lv_side side, const struct lv_l
 }
 
 /* Link header towards the client (or the server): the client's frame turned round (or as it was). */
-LV_INLINE void lv_link_make(struct lv_link *l, enum lv_side towards, const u8 *mac_c, const u8 *mac_s, u8 tags,
+LV_INLINE void lv_ether_make(struct lv_ether *l, enum lv_side towards, const u8 *mac_c, const u8 *mac_s, u8 tags,
                             const u16 *tci, int known)
 {
     u32 i;

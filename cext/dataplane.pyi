@@ -1,0 +1,151 @@
+"""The data plane: flow table, caches, keys and services of one box, shared by the workers of an engine."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self, TypedDict
+
+@dataclass(frozen=True, slots=True)
+class DataplaneConfig:
+    """Sizes are of records or bytes, fixed for the life of the Dataplane.
+
+    path: file of the shared memory (on a tmpfs); None keeps it private. secret: 32 bytes, the master secret of the cookies.
+    route_outside, route_inside: packets of our own are IP packets to be routed, not Ethernet frames.
+    """
+
+    secret: bytes
+    path: str | None = None
+    workers: int = 1
+    flows: int = 262144
+    half_open: int = 65536
+    hold_per_flow_bytes: int = 32768
+    hold_total_bytes: int = 67108864
+    route_outside: bool = False
+    route_inside: bool = False
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """One service as the data plane sees it.
+
+    addresses: ranges (first, last) as integers of 128 bits; IPv4 is mapped, ::ffff:a.b.c.d. ports: ranges (first, last).
+    vids: VLAN identifiers, empty for any. wscale None: the server has no window scaling.
+    """
+
+    name: str
+    addresses: tuple[tuple[int, int], ...]
+    ports: tuple[tuple[int, int], ...]
+    vids: tuple[int, ...] = ()
+    protect: bool = True
+    window_zero: bool = False
+    fragments_pass: bool = False
+    mss4: int = 1460
+    mss6: int = 1440
+    wscale: int | None = 7
+    sack: bool = True
+    timestamps: bool = True
+
+class Counters(TypedDict):
+    """events: name -> count. drops: reason -> count."""
+
+    events: dict[str, int]
+    drops: dict[str, int]
+
+class AllCounters(TypedDict):
+    """total: everything. services: by name; what belongs to no service is only in total."""
+
+    total: Counters
+    services: dict[str, Counters]
+
+class Occupancy(TypedDict):
+    """Records in use and their number; bytes for the hold."""
+
+    flows_used: int
+    flows_capacity: int
+    half_open_used: int
+    half_open_capacity: int
+    hold_bytes_used: int
+    hold_bytes_capacity: int
+
+class Flow(TypedDict):
+    """One connection. Addresses are 16 bytes, IPv4 mapped; age and idle in ms."""
+
+    client: bytes
+    client_port: int
+    server: bytes
+    server_port: int
+    vids: tuple[int, int]
+    state: str
+    service: str
+    age_ms: int
+    idle_ms: int
+
+class Backend(TypedDict):
+    """What a server's SYN-ACKs announce. wscale None: none; window as on the wire; age in ms."""
+
+    address: bytes
+    port: int
+    mss: int
+    wscale: int | None
+    sack: bool
+    timestamps: bool
+    ecn: bool
+    window: int
+    age_ms: int
+
+DROP_REASONS: dict[str, str]
+"""Reason -> sentence for the operator, in the order of the counters."""
+EVENTS: dict[str, str]
+"""Event -> sentence for the operator."""
+FLOW_STATES: tuple[str, ...]
+
+class StateError(Exception):
+    """The shared memory file cannot be used: message and hint."""
+
+    message: str
+    hint: str
+    def __init__(self, message: str, hint: str) -> None: ...
+
+def memory_bytes(config: DataplaneConfig) -> dict[str, int]:
+    """Bytes of memory by table, all of it allocated at the start."""
+
+class Dataplane:
+    """Owns all memory of the data plane. Workers must have stopped before close()."""
+
+    def __init__(self, config: DataplaneConfig) -> None: ...
+    @property
+    def config(self) -> DataplaneConfig: ...
+    @property
+    def worker_count(self) -> int: ...
+    @property
+    def taken_up(self) -> int:
+        """Connections taken up from a predecessor."""
+    def set_services(self, services: Sequence[ServiceSpec]) -> None:
+        """Replace all services at once. Counters of a name that stays go on. Raises ValueError for overlapping services."""
+    def counters(self) -> AllCounters: ...
+    def occupancy(self) -> Occupancy: ...
+    def flows(self, limit: int) -> list[Flow]: ...
+    def backends(self) -> list[Backend]: ...
+    def packet(
+        self,
+        side: Literal["outside", "inside"],
+        frame: bytes,
+        now_ms: int,
+        *,
+        realtime_s: int = 1700000000,
+        worker: int = 0,
+        has_l2: bool = True,
+    ) -> tuple[str, bytes, list[tuple[str, str, bytes]]]:
+        """One Ethernet frame through the engine, for tests. A first VLAN tag is handed over out of band, as kernels do.
+
+        Returns the verdict ("drop", "pass", "rewrite"), the frame as it goes on, and what the box sent: (towards which
+        side, "l2" or "l3", bytes). Times are the caller's, so that a test is its own clock.
+        """
+    def tick(
+        self, now_ms: int, *, realtime_s: int = 1700000000, worker: int = 0
+    ) -> list[tuple[str, str, bytes]]:
+        """Timers: what the box sent."""
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...

@@ -1,0 +1,794 @@
+# cython: language_level=3
+"""The data plane's memory: what is allocated before the first packet, and how Python looks into it.
+
+Owns: shared memory file, flow table, caches, services, counters. Called by: the daemon, engines (worker()), tests.
+Must not know: sockets, rules, YAML. The shared memory file holds a header, the learned options and the flow records; the
+records are valid whatever instruction a predecessor was killed at (core/table.h).
+"""
+
+import mmap
+import os
+import secrets
+import struct
+import time
+from dataclasses import dataclass
+
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+cdef extern from "core/engine.h" nogil:
+    enum:
+        LV_R_COUNT
+        LV_E_COUNT
+        LV_COUNTERS
+        LV_SERVICES_MAX
+        LV_VID_ANY
+        LV_HALF_WAYS
+        LV_HALF_RETRIES
+        LV_SYN_STAGES
+        LV_HOLD_BLOCK_BYTES
+        LV_LEARNED_ENTRIES
+        LV_WSCALE_NONE
+        LV_EPOCH_S
+        LV_SECRET_BYTES
+        LV_FLOW_FREE
+        LV_FLOW_SYN_SENT
+
+    struct lv_addr:
+        u8 *b
+
+    struct lv_key:
+        lv_addr client
+        lv_addr server
+        u16 cport
+        u16 sport
+        u16 *vid
+
+    struct lv_flow:
+        lv_key key
+        u8 state
+        u8 tries
+        u16 service
+        u32 hold
+        u32 last_ms
+        u32 opened_ms
+
+    struct lv_server_options:
+        u16 mss
+        u8 wscale
+        u8 sack_ok
+        u8 has_ts
+        u8 ecn
+
+    struct lv_learned:
+        lv_addr addr
+        u16 port
+        u16 used
+        u32 sequence
+        lv_server_options o
+        u16 window
+        u32 seen_ms
+
+    struct lv_sipkey "lv_sipkey":
+        u64 k0
+        u64 k1
+
+    struct lv_table:
+        u32 *head
+        lv_flow *flow
+        u32 capacity
+        u32 used
+        lv_sipkey key
+
+    struct lv_hold_block:
+        u32 next
+
+    struct lv_hold:
+        lv_hold_block *block
+        u32 blocks
+        u32 blocks_used
+
+    struct lv_learning:
+        lv_learned *entry
+        lv_sipkey key
+
+    struct lv_config:
+        u32 flows
+        u32 offered_window
+        u8 *out_layer
+        u8 *secret
+        u32 ts_offset
+
+    struct lv_ctx_full "lv_ctx":
+        lv_config config
+        lv_table table
+        lv_hold hold
+        lv_learning learning
+        const lv_services *services
+
+    struct lv_half:
+        u8 flags
+
+    struct lv_halfopen:
+        lv_half *entry
+        u32 sets_mask
+        u32 used
+
+    struct lv_timer:
+        u32 index
+
+    struct lv_ring:
+        lv_timer *timer
+        u32 mask
+
+    struct lv_cookie_keys:
+        pass
+
+    struct lv_worker_full "lv_worker":
+        lv_ctx_full *ctx
+        u32 index
+        lv_halfopen half
+        lv_ring *syn_ring
+        lv_ring *half_ring
+        u64 *count
+        lv_outq outq
+        lv_cookie_keys keys
+
+    struct lv_service:
+        u8 used
+        u8 protect
+        u8 window_zero
+        u8 fragments_pass
+        u8 wscale
+        u8 sack_ok
+        u8 has_ts
+        u16 *mss
+
+    struct lv_port_rule:
+        u16 lo
+        u16 hi
+        u16 vid
+        u16 service
+
+    struct lv_interval:
+        u64 *lo
+        u64 *hi
+        u32 first
+        u32 count
+
+    struct lv_services_full "lv_services":
+        u32 intervals
+        u32 rules
+        const lv_interval *interval
+        const lv_port_rule *rule
+        lv_service *service
+
+    void lv_table_attach(lv_table *t, lv_flow *flow, u32 capacity, u32 *head, u32 heads)
+    void lv_hold_init(lv_hold *h, lv_hold_block *memory, u32 blocks, u32 per_flow_bytes)
+    void lv_cookie_start(lv_cookie_keys *ks, const u8 *secret, u32 epoch, u32 now_ms)
+    u16 lv_service_of_flow(const lv_services *s, const lv_flow *f)
+    void lv_syn_timer(lv_worker_full *w, const lv_flow *f)
+
+cdef extern from * nogil:
+    """
+    #include "core/engine.h"
+
+    static const char *const lv_reason_names[] = {
+    #define LV_ONE(id, name, text) name,
+        LV_DROP_REASONS(LV_ONE) LV_EVENTS(LV_ONE)
+    #undef LV_ONE
+    };
+    static const char *const lv_reason_texts[] = {
+    #define LV_ONE(id, name, text) text,
+        LV_DROP_REASONS(LV_ONE) LV_EVENTS(LV_ONE)
+    #undef LV_ONE
+    };
+
+    static void lv_services_publish(struct lv_ctx *c, const struct lv_services *s)
+    {
+        __atomic_store_n(&c->services, s, __ATOMIC_RELEASE);
+    }
+
+    static u64 lv_quiescent_of(const struct lv_worker *w)
+    {
+        return __atomic_load_n(&w->quiescent, __ATOMIC_ACQUIRE);
+    }
+    """
+    const char *lv_reason_names[]
+    const char *lv_reason_texts[]
+    void lv_services_publish(lv_ctx *c, const lv_services *s)
+    u64 lv_quiescent_of(const lv_worker *w)
+
+_names = [lv_reason_names[i].decode() for i in range(LV_COUNTERS)]
+_texts = [lv_reason_texts[i].decode() for i in range(LV_COUNTERS)]
+DROP_REASONS = dict(zip(_names[:LV_R_COUNT], _texts[:LV_R_COUNT]))
+EVENTS = dict(zip(_names[LV_R_COUNT:], _texts[LV_R_COUNT:]))
+FLOW_STATES = ("free", "syn_sent", "established", "closed", "pass", "pass_closed")
+
+# Header of the shared memory file: magic, layout version, size of a record, number of records, boot id, and the key of the
+# learned options' hash (they stay where they are; the flow table's hash is made anew).
+_MAGIC = b"LEVEEFLW"
+_LAYOUT = 1
+_HEADER = struct.Struct("<8sIII36s16s")
+_HEADER_BYTES = 4096
+_LEARNED_BYTES = LV_LEARNED_ENTRIES * sizeof(lv_learned)
+_RECORDS_AT = _HEADER_BYTES + (_LEARNED_BYTES + 4095) // 4096 * 4096
+_SIDES = {"outside": <int>LV_OUTSIDE, "inside": <int>LV_INSIDE}
+_VERDICTS = {<int>LV_DROP: "drop", <int>LV_PASS: "pass", <int>LV_REWRITE: "rewrite"}
+_TIMERS_MAX = 65536
+
+
+@dataclass(frozen=True, slots=True)
+class DataplaneConfig:
+    secret: bytes
+    path: str | None = None
+    workers: int = 1
+    flows: int = 262144
+    half_open: int = 65536
+    hold_per_flow_bytes: int = 32768
+    hold_total_bytes: int = 67108864
+    route_outside: bool = False
+    route_inside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    name: str
+    addresses: tuple[tuple[int, int], ...]
+    ports: tuple[tuple[int, int], ...]
+    vids: tuple[int, ...] = ()
+    protect: bool = True
+    window_zero: bool = False
+    fragments_pass: bool = False
+    mss4: int = 1460
+    mss6: int = 1440
+    wscale: int | None = 7
+    sack: bool = True
+    timestamps: bool = True
+
+
+class StateError(Exception):
+    def __init__(self, message, hint):
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+cdef u32 _power_of_two(u64 at_least):
+    cdef u32 n = 1
+    while n < at_least:
+        n *= 2
+    return n
+
+
+cdef u32 _half_entries(object config):
+    return _power_of_two(max(1, config.half_open // config.workers // LV_HALF_WAYS)) * LV_HALF_WAYS
+
+
+def memory_bytes(config):
+    """Bytes of memory by table."""
+    rings = LV_HALF_RETRIES * _power_of_two(_half_entries(config)) + LV_SYN_STAGES * _syn_timers(config)
+    return {
+        "flows": config.flows * sizeof(lv_flow) + 4 * _power_of_two(config.flows),
+        "half_open": config.workers * _half_entries(config) * sizeof(lv_half),
+        "timers": config.workers * rings * sizeof(lv_timer),
+        "hold": config.hold_total_bytes // LV_HOLD_BLOCK_BYTES * LV_HOLD_BLOCK_BYTES,
+        "learned": _LEARNED_BYTES,
+        "counters": config.workers * LV_SERVICES_MAX * LV_COUNTERS * 8,
+        "output": config.workers * LV_OUT_SLOTS * LV_SLOT_BYTES,
+    }
+
+
+cdef u32 _syn_timers(object config):
+    return _power_of_two(min(config.flows, _TIMERS_MAX))
+
+
+cdef void *_zeroed(size_t count, size_t size) except NULL:
+    cdef void *p = calloc(count, size)
+    if p == NULL:
+        raise MemoryError(f"no memory for {count} records of {size} bytes")
+    return p
+
+
+def _boot_id():
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip().encode()
+
+
+def _read_header(file):
+    """(number of records, hash key) of a file of this layout and this boot, else None."""
+    raw = os.pread(file, _HEADER.size, 0)
+    if len(raw) < _HEADER.size:
+        return None
+    magic, layout, size, count, boot, key = _HEADER.unpack(raw)
+    if (magic, layout, size, boot) != (_MAGIC, _LAYOUT, sizeof(lv_flow), _boot_id()):
+        return None
+    if os.fstat(file).st_size != _RECORDS_AT + count * sizeof(lv_flow):
+        return None
+    return count, key
+
+
+def _make_file(path, flows, key, learned, records):
+    """A new file beside the old one, renamed over it when it is whole."""
+    new = f"{path}.new"
+    file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(file, 0, _RECORDS_AT + flows * sizeof(lv_flow))
+        os.pwrite(file, _HEADER.pack(_MAGIC, _LAYOUT, sizeof(lv_flow), flows, _boot_id(), key), 0)
+        os.pwrite(file, learned, _HEADER_BYTES)
+        os.pwrite(file, records, _RECORDS_AT)
+        os.rename(new, path)
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+cdef bytes _live_records(bytes raw, u32 most):
+    """The records in use, the most recently used first if there are more than `most`."""
+    cdef const u8 *p = raw
+    cdef u32 i
+    live = []
+    for i in range(len(raw) // sizeof(lv_flow)):
+        flow = <const lv_flow *>(p + i * sizeof(lv_flow))
+        if flow.state != LV_FLOW_FREE:
+            live.append((flow.last_ms, i))
+    if len(live) > most:
+        live.sort(reverse=True)
+    size = sizeof(lv_flow)
+    return b"".join(raw[i * size:(i + 1) * size] for _, i in live[:most])
+
+
+def _open_shared(path, flows):
+    """(mapping, hash key): a predecessor's records if they can be used, else empty ones."""
+    size = _RECORDS_AT + flows * sizeof(lv_flow)
+    if path is None:
+        return mmap.mmap(-1, size), secrets.token_bytes(16)
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            header = _read_header(file)
+            if header is None or header[0] != flows:
+                count, key = header or (0, secrets.token_bytes(16))
+                learned = os.pread(file, _LEARNED_BYTES, _HEADER_BYTES) if header else b""
+                raw = os.pread(file, count * sizeof(lv_flow), _RECORDS_AT)
+                os.close(file)
+                file = -1
+                file = _make_file(path, flows, key, learned, _live_records(raw, flows))
+            else:
+                key = header[1]
+            return mmap.mmap(file, size), key
+        finally:
+            if file >= 0:
+                os.close(file)
+    except OSError as error:
+        raise StateError(
+            f"{path}: cannot use the flow table's file: {error.strerror}",
+            "the folder must exist, be writable and have room for it; it belongs on a tmpfs such as /run",
+        ) from error
+
+
+cdef class Dataplane:
+    def __cinit__(self, config not None):
+        cdef lv_ctx_full *ctx
+        cdef lv_hold_block *blocks
+        cdef u32 *heads
+        cdef u32 count = 0
+        cdef int i
+        if len(config.secret) != LV_SECRET_BYTES:
+            raise ValueError(f"the secret is {LV_SECRET_BYTES} bytes")
+        if config.workers < 1 or config.flows < 1 or config.half_open < 1:
+            raise ValueError("there is at least one worker, one flow and one half-open entry")
+        self.ctx = NULL
+        self.workers = NULL
+        self.current = NULL
+        self.retired = []
+        self.slots = {}
+        self.config = config
+        self.worker_count = 0
+        self.half_entries = _half_entries(config)
+        ctx = <lv_ctx_full *>_zeroed(1, sizeof(lv_ctx_full))
+        self.ctx = <lv_ctx *>ctx
+        ctx.config.flows = config.flows
+        ctx.config.offered_window = min(65535, max(1, config.hold_per_flow_bytes))
+        ctx.config.out_layer[<int>LV_OUTSIDE] = LV_L3 if config.route_outside else LV_L2
+        ctx.config.out_layer[<int>LV_INSIDE] = LV_L3 if config.route_inside else LV_L2
+        memcpy(ctx.config.secret, <const u8 *><bytes>config.secret, LV_SECRET_BYTES)
+        ctx.config.ts_offset = secrets.randbits(32)
+        ctx.table.key.k0 = secrets.randbits(64)
+        ctx.table.key.k1 = secrets.randbits(64)
+        self.shared, key = _open_shared(config.path, config.flows)
+        self.view = memoryview(self.shared)
+        ctx.learning.key.k0, ctx.learning.key.k1 = struct.unpack("<QQ", key)
+        ctx.learning.entry = <lv_learned *>self.shared_pointer(_HEADER_BYTES)
+        if config.path is not None and not self.shared[:8] == _MAGIC:
+            raise StateError(f"{config.path}: is not a flow table", "remove the file")
+        count = _power_of_two(config.flows)
+        heads = <u32 *>_zeroed(count, sizeof(u32))
+        lv_table_attach(&ctx.table, <lv_flow *>self.shared_pointer(_RECORDS_AT), config.flows, heads, count)
+        for i in range(LV_LEARNED_ENTRIES):
+            if ctx.learning.entry[i].sequence & 1:  # its writer was killed half way
+                memset(&ctx.learning.entry[i], 0, sizeof(lv_learned))
+        count = config.hold_total_bytes // LV_HOLD_BLOCK_BYTES
+        blocks = <lv_hold_block *>_zeroed(max(1, count), sizeof(lv_hold_block))
+        lv_hold_init(&ctx.hold, blocks, count, config.hold_per_flow_bytes)
+        self.workers = <lv_worker **>_zeroed(config.workers, sizeof(lv_worker *))
+        self._publish([], [], {})
+        for i in range(config.workers):
+            self.open_worker(i)
+        self.taken_up = ctx.table.used
+        self._resume()
+
+    cdef void *shared_pointer(self, size_t offset) except NULL:
+        cdef unsigned char[::1] view = self.view
+        return &view[offset]
+
+    cdef void open_worker(self, int index) except *:
+        cdef lv_worker_full *w = <lv_worker_full *>_zeroed(1, sizeof(lv_worker_full))
+        cdef u32 i, timers
+        self.workers[index] = <lv_worker *>w
+        self.worker_count = index + 1
+        w.ctx = <lv_ctx_full *>self.ctx
+        w.index = index
+        w.half.entry = <lv_half *>_zeroed(self.half_entries, sizeof(lv_half))
+        w.half.sets_mask = self.half_entries // LV_HALF_WAYS - 1
+        for i in range(LV_HALF_RETRIES):
+            timers = _power_of_two(self.half_entries)
+            w.half_ring[i].timer = <lv_timer *>_zeroed(timers, sizeof(lv_timer))
+            w.half_ring[i].mask = timers - 1
+        for i in range(LV_SYN_STAGES):
+            timers = _syn_timers(self.config)
+            w.syn_ring[i].timer = <lv_timer *>_zeroed(timers, sizeof(lv_timer))
+            w.syn_ring[i].mask = timers - 1
+        w.count = <u64 *>_zeroed(LV_SERVICES_MAX * LV_COUNTERS, sizeof(u64))
+        w.outq.memory = <u8 *>_zeroed(LV_OUT_SLOTS, LV_SLOT_BYTES)
+        self._clock(index, time.monotonic_ns() // 1000000, int(time.time()))
+        lv_cookie_start(
+            &w.keys, w.ctx.config.secret, <u32>(int(time.time()) // LV_EPOCH_S), self.workers[index].now_ms
+        )
+
+    def _clock(self, int index, now_ms, realtime_s):
+        lv_worker_clock(self.workers[index], <u32>(now_ms & 0xFFFFFFFF), realtime_s)
+
+    def _resume(self):
+        """Records of a predecessor: what it held is gone, its timers are set anew, its service numbers mean nothing
+        (set_services() finds new ones)."""
+        cdef lv_worker_full *w = <lv_worker_full *>self.workers[0]
+        cdef lv_table *t = &w.ctx.table
+        cdef u32 i
+        for i in range(t.capacity):
+            if t.flow[i].state == LV_FLOW_FREE:
+                continue
+            t.flow[i].hold = 0
+            t.flow[i].service = 0
+            if t.flow[i].state == LV_FLOW_SYN_SENT:
+                t.flow[i].tries = 0
+                lv_syn_timer(w, &t.flow[i])
+
+    cdef lv_worker *worker(self, int index) except NULL:
+        if not 0 <= index < self.worker_count:
+            raise IndexError(f"there are {self.worker_count} workers")
+        return self.workers[index]
+
+    # ---- services ----
+
+    def set_services(self, services):
+        """Replace all services at once."""
+        cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
+        cdef u32 i
+        slots = self._slots_for([spec.name for spec in services])
+        intervals, rules = flatten(services, slots)
+        self._publish(intervals, rules, {slots[spec.name]: spec for spec in services})
+        self.slots = slots
+        for i in range(ctx.table.capacity):
+            if ctx.table.flow[i].state != LV_FLOW_FREE and ctx.table.flow[i].service == 0:
+                ctx.table.flow[i].service = lv_service_of_flow(self.current, &ctx.table.flow[i])
+
+    def _slots_for(self, names):
+        """Number of each name: a name keeps the one it had, so that its counters and flows go on."""
+        if len(names) >= LV_SERVICES_MAX:
+            raise ValueError(f"there can be at most {LV_SERVICES_MAX - 1} services")
+        if len(set(names)) != len(names):
+            raise ValueError("two services have one name")
+        slots = {name: self.slots[name] for name in names if name in self.slots}
+        taken = set(slots.values())
+        unused = (slot for slot in range(1, LV_SERVICES_MAX) if slot not in taken)
+        for name in names:
+            if name not in slots:
+                slots[name] = next(unused)
+                self._clear_counters(slots[name])
+        return slots
+
+    def _clear_counters(self, int slot):
+        cdef int i
+        for i in range(self.worker_count):
+            memset(&(<lv_worker_full *>self.workers[i]).count[slot * LV_COUNTERS], 0, LV_COUNTERS * sizeof(u64))
+
+    def _publish(self, intervals, rules, specs):
+        """Build the C table and swap it in. The old one is freed when no worker can hold it any more."""
+        cdef lv_services_full *s = <lv_services_full *>_zeroed(1, sizeof(lv_services_full))
+        cdef lv_interval *interval = <lv_interval *>_zeroed(max(1, len(intervals)), sizeof(lv_interval))
+        cdef lv_port_rule *rule = <lv_port_rule *>_zeroed(max(1, len(rules)), sizeof(lv_port_rule))
+        cdef lv_service *one
+        for i, (lo, hi, first, count) in enumerate(intervals):
+            interval[i].lo[0], interval[i].lo[1] = lo >> 64, lo & 0xFFFFFFFFFFFFFFFF
+            interval[i].hi[0], interval[i].hi[1] = hi >> 64, hi & 0xFFFFFFFFFFFFFFFF
+            interval[i].first, interval[i].count = first, count
+        for i, (lo, hi, vid, slot) in enumerate(rules):
+            rule[i].lo, rule[i].hi, rule[i].vid, rule[i].service = lo, hi, vid, slot
+        for slot, spec in specs.items():
+            one = &s.service[<int>slot]
+            one.used = 1
+            one.protect = spec.protect
+            one.window_zero = spec.window_zero
+            one.fragments_pass = spec.fragments_pass
+            one.wscale = LV_WSCALE_NONE if spec.wscale is None else spec.wscale
+            one.sack_ok = spec.sack
+            one.has_ts = spec.timestamps
+            one.mss[0], one.mss[1] = spec.mss4, spec.mss6
+        s.intervals, s.rules = len(intervals), len(rules)
+        s.interval, s.rule = interval, rule
+        lv_services_publish(self.ctx, <lv_services *>s)
+        self.sweep_retired()
+        if self.current != NULL:
+            self.retired.append((<size_t>self.current, self._quiescent()))
+        self.current = <lv_services *>s
+
+    def _quiescent(self):
+        return [lv_quiescent_of(self.workers[i]) for i in range(self.worker_count)]
+
+    cdef void sweep_retired(self) except *:
+        """Free the tables that every worker has let go of since they were replaced. One that stands still keeps them."""
+        now = self._quiescent()
+        kept = []
+        for address, then in self.retired:
+            if all(a > b for a, b in zip(now, then)):
+                _free_services(<lv_services_full *><size_t>address)
+            else:
+                kept.append((address, then))
+        self.retired = kept
+
+    # ---- looking in ----
+
+    def counters(self):
+        """Sums over all workers."""
+        names = list(DROP_REASONS) + list(EVENTS)
+        total = [0] * LV_COUNTERS
+        services = {}
+        for name, slot in [("", 0), *self.slots.items()]:
+            values = self._counters_of(slot)
+            total = [a + b for a, b in zip(total, values)]
+            if name:
+                services[name] = _as_counters(names, values)
+        return {"total": _as_counters(names, total), "services": services}
+
+    def _counters_of(self, int slot):
+        cdef int i, j
+        values = [0] * LV_COUNTERS
+        for i in range(self.worker_count):
+            for j in range(LV_COUNTERS):
+                values[j] += (<lv_worker_full *>self.workers[i]).count[slot * LV_COUNTERS + j]
+        return values
+
+    def occupancy(self):
+        """Records and bytes in use."""
+        cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
+        cdef int i
+        half = 0
+        for i in range(self.worker_count):
+            half += (<lv_worker_full *>self.workers[i]).half.used
+        return {
+            "flows_used": ctx.table.used,
+            "flows_capacity": ctx.table.capacity,
+            "half_open_used": half,
+            "half_open_capacity": self.half_entries * self.worker_count,
+            "hold_bytes_used": ctx.hold.blocks_used * LV_HOLD_BLOCK_BYTES,
+            "hold_bytes_capacity": ctx.hold.blocks * LV_HOLD_BLOCK_BYTES,
+        }
+
+    def flows(self, limit):
+        """Up to `limit` connections."""
+        cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
+        cdef lv_flow f
+        cdef u32 i, now_ms = <u32>(time.monotonic_ns() // 1000000)
+        names = {slot: name for name, slot in self.slots.items()}
+        found = []
+        for i in range(ctx.table.capacity):
+            f = ctx.table.flow[i]
+            if f.state == LV_FLOW_FREE or len(found) >= limit:
+                continue
+            found.append({
+                "client": (<const char *>f.key.client.b)[:16],
+                "client_port": f.key.cport,
+                "server": (<const char *>f.key.server.b)[:16],
+                "server_port": f.key.sport,
+                "vids": (f.key.vid[0], f.key.vid[1]),
+                "state": FLOW_STATES[f.state],
+                "service": names.get(f.service, ""),
+                "age_ms": <u32>(now_ms - f.opened_ms),
+                "idle_ms": <u32>(now_ms - f.last_ms),
+            })
+        return found
+
+    def backends(self):
+        """What is known of servers."""
+        cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
+        cdef lv_learned e
+        cdef int i
+        cdef u32 now_ms = <u32>(time.monotonic_ns() // 1000000)
+        found = []
+        for i in range(LV_LEARNED_ENTRIES):
+            e = ctx.learning.entry[i]
+            if e.used and not e.sequence & 1:
+                found.append({
+                    "address": (<const char *>e.addr.b)[:16],
+                    "port": e.port,
+                    "mss": e.o.mss,
+                    "wscale": None if e.o.wscale == LV_WSCALE_NONE else e.o.wscale,
+                    "sack": bool(e.o.sack_ok),
+                    "timestamps": bool(e.o.has_ts),
+                    "ecn": bool(e.o.ecn),
+                    "window": e.window,
+                    "age_ms": <u32>(now_ms - e.seen_ms),
+                })
+        return found
+
+    # ---- the test face: the same functions the engines call, without their sockets ----
+
+    def packet(self, side, bytes frame not None, now_ms, *, realtime_s=1700000000, int worker=0, bint has_l2=True):
+        """One Ethernet frame through the engine."""
+        cdef lv_frame f
+        cdef lv_verdict verdict
+        cdef int header = 14
+        if len(frame) < header:
+            raise ValueError("an Ethernet frame has at least 14 bytes")
+        memset(&f, 0, sizeof(f))
+        f.proto = int.from_bytes(frame[12:14], "big")
+        if f.proto in (0x8100, 0x88A8) and len(frame) >= 18:
+            f.vlan_proto = f.proto
+            f.vlan_tci = int.from_bytes(frame[14:16], "big")
+            f.proto = int.from_bytes(frame[16:18], "big")
+            header = 18
+        f.len = len(frame) - header
+        f.room = f.len
+        f.side = _SIDES[side]
+        f.has_l2 = has_l2
+        memcpy(f.dst, <const u8 *>frame, 6)
+        memcpy(f.src, <const u8 *>frame + 6, 6)
+        # Of exactly the packet's size, so that memory checkers see a read behind its end.
+        f.data = <u8 *>malloc(max(1, f.len))
+        if f.data == NULL:
+            raise MemoryError
+        try:
+            memcpy(f.data, <const u8 *>frame + header, f.len)
+            self.worker(worker)
+            self._clock(worker, now_ms, realtime_s)
+            verdict = lv_engine_packet(self.workers[worker], &f)
+            return _VERDICTS[<int>verdict], frame[:header] + (<char *>f.data)[:f.len], self._take_output(worker)
+        finally:
+            free(f.data)
+
+    def tick(self, now_ms, *, realtime_s=1700000000, int worker=0):
+        """Timers of one worker."""
+        self.worker(worker)
+        self._clock(worker, now_ms, realtime_s)
+        lv_engine_tick(self.workers[worker])
+        return self._take_output(worker)
+
+    def _take_output(self, int worker):
+        cdef lv_outq *q = &self.workers[worker].outq
+        cdef u32 i
+        sent = [
+            (
+                "outside" if q.slot[i].side == LV_OUTSIDE else "inside",
+                "l2" if q.slot[i].layer == LV_L2 else "l3",
+                (<char *>q.slot[i].data)[:q.slot[i].len],
+            )
+            for i in range(q.n)
+        ]
+        q.n = 0
+        return sent
+
+    # ---- the end ----
+
+    def close(self):
+        """Let go of the shared memory; a private one is gone, a file keeps the records for a successor."""
+        self._free()
+        if self.view is not None:
+            self.view.release()
+            self.shared.close()
+            self.view = self.shared = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+    def __dealloc__(self):
+        self._free()
+
+    cdef void _free(self) noexcept:
+        cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
+        cdef int i, j
+        for i in range(self.worker_count):
+            worker = <lv_worker_full *>self.workers[i]
+            for j in range(LV_HALF_RETRIES):
+                free(worker.half_ring[j].timer)
+            for j in range(LV_SYN_STAGES):
+                free(worker.syn_ring[j].timer)
+            free(worker.half.entry)
+            free(worker.count)
+            free(worker.outq.memory)
+            free(worker)
+        self.worker_count = 0
+        free(self.workers)
+        self.workers = NULL
+        for address, _ in self.retired or ():
+            _free_services(<lv_services_full *><size_t>address)
+        self.retired = []
+        if self.current != NULL:
+            _free_services(<lv_services_full *>self.current)
+        self.current = NULL
+        if ctx != NULL:
+            free(ctx.hold.block)
+            free(ctx.table.head)
+            free(ctx)
+        self.ctx = NULL
+
+
+cdef void _free_services(lv_services_full *s) noexcept:
+    free(<void *>s.interval)
+    free(<void *>s.rule)
+    free(s)
+
+
+def _as_counters(names, values):
+    pairs = list(zip(names, values))
+    return {"drops": dict(pairs[:LV_R_COUNT]), "events": dict(pairs[LV_R_COUNT:])}
+
+
+def flatten(services, slots):
+    """Services to address intervals that do not overlap and port rules.
+
+    Returns ([(first address, last address, first rule, number of rules)], [(first port, last port, vid, slot)]), both as the
+    C table wants them. Raises ValueError where two services claim one address, port and VLAN.
+    """
+    edges = {}
+    for number, spec in enumerate(services):
+        for lo, hi in spec.addresses:
+            edges.setdefault(lo, ([], []))[0].append(number)
+            edges.setdefault(hi + 1, ([], []))[1].append(number)
+    active, runs, intervals, rules = {}, {}, [], []
+    points = sorted(edges)
+    for point, following in zip(points, [*points[1:], None]):
+        begin, end = edges[point]
+        for number in end:
+            active[number] -= 1
+            if not active[number]:
+                del active[number]
+        for number in begin:
+            active[number] = active.get(number, 0) + 1
+        if not active:
+            continue
+        members = tuple(sorted(active))
+        if members not in runs:
+            run = _port_rules([services[number] for number in members], slots)
+            runs[members] = (len(rules), len(run))
+            rules.extend(run)
+        intervals.append((point, following - 1, *runs[members]))
+    return intervals, rules
+
+
+def _port_rules(services, slots):
+    """Port rules of services that share an address, those for one VLAN before those for any."""
+    rules = []
+    for spec in services:
+        for lo, hi in spec.ports:
+            for vid in spec.vids or (LV_VID_ANY,):
+                for other_lo, other_hi, other_vid, other in rules:
+                    same_vid = vid == other_vid
+                    if same_vid and lo <= other_hi and other_lo <= hi and other != slots[spec.name]:
+                        raise ValueError(f"service {spec.name} and another one claim the same address and port")
+                rules.append((lo, hi, vid, slots[spec.name]))
+    return sorted(rules, key=lambda rule: (rule[2] == LV_VID_ANY, rule[0]))
