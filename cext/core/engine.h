@@ -32,6 +32,7 @@ struct lv_frame {
 
 LV_INLINE void lv_worker_clock(struct lv_worker *w, u32 monotonic_ms, u64 realtime_s)
 {
+    __atomic_store_n(&w->quiescent, w->quiescent + 1, __ATOMIC_RELEASE);
     w->now_ms = monotonic_ms;
     w->epoch = (u32)(realtime_s / LV_EPOCH_S);
     lv_cookie_tick(&w->keys, w->epoch, monotonic_ms);
