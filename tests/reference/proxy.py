@@ -1,0 +1,273 @@
+"""The SYN proxy for one connection at a time: packets in, packets out, no sockets, no clock of its own.
+
+The specification in short:
+
+1. A SYN from outside is answered with a SYN-ACK whose sequence number is a cookie; the SYN is
+   remembered only as a favour (exact options, repetition of a lost SYN-ACK).
+2. An ACK from outside that carries a valid cookie opens the connection to the server (connection.py).
+3. Everything else from outside that belongs to no connection is dropped. What the server says without
+   having been asked is believed and passes.
+
+Not part of it, because the rest does not depend on them: link headers, VLANs, fragments, ICMP, wrong
+checksums (the caller's packets are valid), limits, expiry. Used by run.py and by the differential tests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from reference import cookie
+from reference import segment as tcp
+from reference.connection import Agreed, Box, Connection, Side, State, Verdict
+from reference.cookie import CookieOptions, Tuple
+from reference.segment import ACK, CWR, ECE, MASK, RST, SYN, Options, Segment
+
+SYNACK_AGAIN_MS = (1000, 2000, 4000)
+TS_OPTION_BITS = 6  # the low bits of our TSval: window scale (4 bits, 15: none) and ECN
+TS_ECN = 0x10
+NO_WSCALE = 15
+DEFAULT_MSS = 536
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator says: the secret, the first guess of the server's options, window and hold."""
+
+    secret: bytes  # 32 bytes
+    server: Options = field(default_factory=lambda: Options(mss=1460, wscale=7, sack_ok=True, timestamps=(0, 0)))
+    offered_window: int = 65535
+    hold_bytes: int = 65536
+    window_zero: bool = False
+    routed: bool = True  # a router's hop is taken from the TTL of what we send in the client's name
+    ts_offset: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """A packet's verdict, its bytes if it goes on, and the packets sent besides: (side, IP packet)."""
+
+    verdict: Verdict
+    data: bytes
+    sent: tuple[tuple[Side, bytes], ...]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """The server's options as of its last SYN-ACK, and the scale that was announced before."""
+
+    options: Options
+    ecn: bool
+    wscale_before: int | None
+    changed_ms: int
+
+
+@dataclass(frozen=True)
+class HalfOpen:
+    """A SYN that was answered, and the answer."""
+
+    syn: Segment
+    agreed: Agreed
+    synack: bytes
+    made_ms: int
+    due_ms: int
+    tries: int = 0
+
+
+class Proxy:
+    """One connection at a time; others are answered statelessly and go no further."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.half: HalfOpen | None = None
+        self.connection: Connection | None = None
+        self.passing: set[Tuple] = set()  # connections known from the server's side only
+        self.learned: dict[tuple[str, int], Learned] = {}
+        self.now_ms = self.epoch = 0
+        self._sent: list[tuple[Side, bytes]] = []
+        self._box = Box(self._send, settings.offered_window, settings.hold_bytes, settings.window_zero)
+
+    def packet(self, side: Side, data: bytes, now_ms: int, now_s: int) -> Result:
+        """One IP packet from a side, at a monotonic and a wall clock."""
+        self.now_ms, self.epoch = now_ms, now_s // cookie.EPOCH_S
+        segment = tcp.read(data, from_client=side is Side.OUTSIDE)
+        out = data if segment is None else self._segment(side, segment, data)
+        verdict = Verdict.DROP if out is None else Verdict.PASS if out == data else Verdict.REWRITE
+        return Result(verdict, out or b"", self._taken())
+
+    def tick(self, now_ms: int, now_s: int) -> tuple[tuple[Side, bytes], ...]:
+        """Repetitions that are due."""
+        self.now_ms, self.epoch = now_ms, now_s // cookie.EPOCH_S
+        half = self.half
+        if half and half.tries < len(SYNACK_AGAIN_MS) and now_ms >= half.due_ms:
+            self._send(Side.OUTSIDE, half.synack)
+            tries = half.tries + 1
+            due_ms = now_ms + (*SYNACK_AGAIN_MS, 0)[tries]
+            self.half = replace(half, tries=tries, due_ms=due_ms)
+        if self.connection:
+            self.connection.tick(now_ms)
+        self._tidy()
+        return self._taken()
+
+    def forget_half_open(self) -> None:
+        """As a flood does: from now on the cookie alone must suffice."""
+        self.half = None
+
+    def _segment(self, side: Side, segment: Segment, data: bytes) -> bytes | None:
+        connection = self.connection
+        if connection is None or connection.flow != segment.flow:
+            return self._without_connection(side, segment, data)
+        if connection.state is State.SYN_SENT:
+            if side is Side.OUTSIDE:
+                connection.early(segment)
+            else:
+                connection.server_answer(segment)
+            self._tidy()
+            return None
+        if side is Side.OUTSIDE and connection.gives_way_to(segment):
+            return self._without_connection(side, segment, data)
+        return connection.splice(segment, side)
+
+    def _without_connection(self, side: Side, segment: Segment, data: bytes) -> bytes | None:
+        if segment.flow in self.passing:
+            return data
+        if side is Side.INSIDE:
+            return self._from_server(segment, data)
+        if segment.has(SYN) and not segment.has(ACK):
+            self._answer_syn(segment)
+        elif segment.has(ACK) and not segment.has(SYN) and not segment.has(RST):
+            self._check_ack(segment)
+        elif segment.has(RST) and self.half and self.half.syn.flow == segment.flow:
+            agreed = self.half.agreed
+            acked = segment.has(ACK) and segment.ack == agreed.cookie + 1 & MASK
+            if acked or segment.seq == agreed.isn + 1 & MASK:
+                self.half = None  # the client does not want it
+        return None
+
+    def _from_server(self, segment: Segment, data: bytes) -> bytes | None:
+        """Nobody asked. A SYN-ACK is late: we gave up on it, a reset frees the server's entry."""
+        if segment.has(SYN | ACK):
+            self._send(Side.INSIDE, tcp.make(segment.flow, to_client=False, flags=RST, seq=segment.ack))
+            return None
+        if not segment.has(RST):
+            self.passing.add(segment.flow)
+        return data
+
+    # The first handshake.
+
+    def _answer_syn(self, syn: Segment) -> None:
+        half = self.half
+        known = half and half.syn.flow == syn.flow and half.syn.seq == syn.seq
+        if not (half and known and self.now_ms - half.made_ms < cookie.EPOCH_S * 1000):
+            half = self._half_open(syn)
+            self.half = half
+        self._send(Side.OUTSIDE, half.synack)
+
+    def _half_open(self, syn: Segment) -> HalfOpen:
+        server, server_ecn = self._announced(syn.flow)
+        client = syn.options
+        scaling = client.wscale is not None and server.wscale is not None
+        sack = client.sack_ok and server.sack_ok
+        ecn = syn.has(ECE | CWR) and server_ecn
+        wscale = client.wscale if scaling else None
+        bits = CookieOptions(client.mss or DEFAULT_MSS, wscale, sack)
+        isn = cookie.cookie(
+            self.settings.secret, self.epoch, syn.flow, syn.seq, cookie.encode(syn.flow.family, bits, self.epoch)
+        )
+        timestamps = None
+        if client.timestamps and server.timestamps:
+            clock = self.now_ms + self.settings.ts_offset & MASK >> TS_OPTION_BITS << TS_OPTION_BITS
+            tsval = clock | (NO_WSCALE if wscale is None else wscale) | (TS_ECN if ecn else 0)
+            timestamps = (tsval, client.timestamps[0])
+        synack = tcp.make(
+            syn.flow,
+            to_client=True,
+            flags=SYN | ACK | (ECE if ecn else 0),
+            seq=isn,
+            ack=syn.seq + 1,
+            window=0 if self.settings.window_zero else self.settings.offered_window,
+            options=tcp.syn_options(Options(server.mss, server.wscale if scaling else None, sack, timestamps)),
+        )
+        agreed = Agreed(
+            isn=syn.seq, cookie=isn, mss=client.mss, window=syn.window, sack=sack, ecn=ecn, wscale=wscale,
+            wscale_told=(server.wscale or 0) if scaling else 0, timestamps=timestamps,
+        )  # fmt: skip
+        return HalfOpen(syn, agreed, synack, self.now_ms, self.now_ms + SYNACK_AGAIN_MS[0])
+
+    def _announced(self, flow: Tuple) -> tuple[Options, bool]:
+        """The server's options as far as they are known, and whether it does ECN."""
+        known = self.learned.get((flow.server, flow.sport))
+        return (known.options, known.ecn) if known else (self.settings.server, False)
+
+    def _check_ack(self, ack: Segment) -> None:
+        """With a valid cookie the connection begins."""
+        agreed = self._agreed(ack)
+        if agreed is None:
+            return
+        if self.connection and self.connection.flow != ack.flow:
+            return  # one connection at a time
+        self.half = None
+        ttl = ack.ttl - 1 if self.settings.routed and ack.ttl > 1 else ack.ttl
+        self.connection = Connection(self._box, ack.flow, agreed, ack, ttl, self.now_ms)
+
+    def _agreed(self, ack: Segment) -> Agreed | None:
+        echoed = ack.options.timestamps
+        half = self.half
+        if half and half.syn.flow == ack.flow and ack.ack == half.agreed.cookie + 1 & MASK:
+            # The final ACK itself may be lost: a later segment or a keep-alive proves as much.
+            ahead = ack.seq - half.agreed.isn & MASK
+            if ahead <= self.settings.offered_window + 1:
+                return replace(half.agreed, timestamps=echoed if half.agreed.timestamps else None)
+        isn, candidate = ack.seq - 1 & MASK, ack.ack - 1 & MASK
+        bits = cookie.check(self.settings.secret, self.epoch, ack.flow, isn, candidate)
+        if bits is None:
+            return None
+        wscale = bits.wscale
+        if wscale is not None and echoed:
+            # The echoed timestamp has the exact scale; it is believed if it rounds down to what the cookie says.
+            exact = echoed[1] & 0xF
+            low = cookie.encode(4, CookieOptions(bits.mss, None if exact == NO_WSCALE else exact, bits.sack_ok), 0)
+            if cookie.decode(4, low).wscale == wscale:
+                wscale = exact
+        return Agreed(
+            isn=isn, cookie=candidate, mss=bits.mss, window=min(ack.window << (wscale or 0), 0xFFFF),
+            sack=bits.sack_ok, ecn=bool(echoed and echoed[1] & TS_ECN), wscale=wscale,
+            wscale_told=self._wscale_told(ack.flow), timestamps=echoed,
+        )  # fmt: skip
+
+    def _wscale_told(self, flow: Tuple) -> int:
+        """The scale the client was told, when only its cookie is left: if it changed lately, the larger one."""
+        known = self.learned.get((flow.server, flow.sport))
+        if known is None:
+            return self.settings.server.wscale or 0
+        if self.now_ms - known.changed_ms < 2 * cookie.EPOCH_S * 1000:
+            return max(known.options.wscale or 0, known.wscale_before or 0)
+        return known.options.wscale or 0
+
+    # Bookkeeping.
+
+    def _tidy(self) -> None:
+        """Learn what a server answered; forget a connection that is gone."""
+        connection = self.connection
+        if connection is None:
+            return
+        if connection.server_options is not None:
+            self._learn(connection.flow, connection.server_options, connection.server_ecn)
+            connection.server_options = None
+        if connection.state is State.GONE:
+            self.connection = None
+
+    def _learn(self, flow: Tuple, options: Options, ecn: bool) -> None:
+        server = (flow.server, flow.sport)
+        before = self.learned.get(server)
+        was = before.options.wscale if before else self.settings.server.wscale
+        if before and was == options.wscale:
+            self.learned[server] = replace(before, options=options, ecn=ecn)
+        else:
+            self.learned[server] = Learned(options, ecn, was, self.now_ms)
+
+    def _send(self, side: Side, data: bytes) -> None:
+        self._sent.append((side, data))
+
+    def _taken(self) -> tuple[tuple[Side, bytes], ...]:
+        sent, self._sent = tuple(self._sent), []
+        return sent
