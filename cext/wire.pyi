@@ -77,8 +77,8 @@ class CookieKeys:
         self, src: bytes, dst: bytes, sport: int, dport: int, client_isn: int, cookie: int
     ) -> tuple[str, CookieBits | None]:
         """(reason, bits): the reason is cookie_accepted with bits, or why the cookie is refused with None."""
-    def accepted(self, src: bytes, dst: bytes, sport: int, dport: int, client_isn: int, first: int, count: int) -> int:
-        """How many of the `count` (at most 2^32) cookies from `first` on are accepted: what a blind guesser gets."""
+    def macs_accepted(self, src: bytes, dst: bytes, sport: int, dport: int, client_isn: int, low: int) -> int:
+        """How many of the 2^24 cookies that end in `low` are accepted: what a blind guesser can hit."""
 
 def rescale_window(window: int, own: int, told: int) -> int:
     """A window sent with scale `own` to a peer that was told scale `told`."""

@@ -306,18 +306,15 @@ cdef class CookieKeys:
         cdef lv_reason reason = lv_cookie_check(&self.keys, family, &a, &b, sport, dport, client_isn, cookie, &c)
         return reason_name(reason), bits_of(&c) if reason == LV_R_COOKIE_ACCEPTED else None
 
-    def accepted(self, bytes src not None, bytes dst not None, u16 sport, u16 dport, u32 client_isn, u32 first,
-                 u64 count):
-        """How many of the `count` (at most 2^32) cookies from `first` on are accepted: what a blind guesser gets."""
+    def macs_accepted(self, bytes src not None, bytes dst not None, u16 sport, u16 dport, u32 client_isn, u8 low):
+        """How many of the 2^24 cookies that end in `low` are accepted: what a blind guesser can hit."""
         cdef lv_addr a, b
         cdef lv_cookie_bits c
         cdef u8 family = put_addresses(&a, src, &b, dst)
-        cdef u64 i, right = 0
-        if count > 1 << 32:
-            raise ValueError("there are 2^32 cookies")
+        cdef u32 mac, right = 0
         with nogil:
-            for i in range(count):
-                right += lv_cookie_check(&self.keys, family, &a, &b, sport, dport, client_isn, <u32>(first + i),
+            for mac in range(1 << 24):
+                right += lv_cookie_check(&self.keys, family, &a, &b, sport, dport, client_isn, mac << 8 | low,
                                          &c) == LV_R_COOKIE_ACCEPTED
         return right
 

@@ -22,7 +22,8 @@ LV_INLINE u32 lv_csum_add32(u32 sum, u32 v)
     return sum + (v >> 16) + (v & 0xffff);
 }
 
-/* Sum of len bytes, len <= 65535: at most 32768 words of 16 bits, so 32 bits do not overflow for a small start value.
+/* Sum of len bytes on top of `sum`. An odd length stands for a zero byte behind the data, so only the last piece of a
+ * packet may have one. The bytes add at most 0xffff, so a few pieces and a pseudo header do not overflow 32 bits.
  * User space only (the loop is as long as the packet). */
 LV_INLINE u32 lv_csum_bytes(const u8 *p, u32 len, u32 sum)
 {

@@ -33,9 +33,11 @@ enum {
     LV_TS_ECN = 0x10,         /* ECN was agreed on, RFC 3168 */
 };
 
-/* Rounded down, so that a peer never sends more than was offered. First entries: the smallest values seen in the wild. */
+/* Rounded down, so that a peer never sends more than was offered. First entries: the smallest values seen in the wild.
+ * LIMIT: a client that offers less than 216 and whose half-open entry was evicted is taken for one of 216. */
 static const u16 lv_cookie_mss[2][LV_COOKIE_TABLE] = {
-    {216, 536, 1220, 1360, 1400, 1440, 1460, 8960}, /* IPv4: 536 is RFC 9293's default, 1440 PPPoE less options, 8960 jumbo */
+    {216, 536, 1220, 1360, 1400, 1440, 1460,
+     8960}, /* IPv4: 536 is RFC 9293's default, 1440 PPPoE less options, 8960 jumbo */
     {216, 536, 1220, 1340, 1380, 1420, 1440, 8940}, /* IPv6: 1220 is the default, 1440 Ethernet, 1420 PPPoE */
 };
 static const u8 lv_cookie_wscale[LV_COOKIE_TABLE] = {LV_WSCALE_NONE, 0, 2, 4, 6, 7, 8, 10};
@@ -49,7 +51,7 @@ struct lv_cookie_key {
 };
 
 struct lv_cookie_keys {
-    struct lv_sipkey master[2]; /* one for each half of a derived key */
+    struct lv_sipkey master[2];   /* one for each half of a derived key */
     struct lv_cookie_key slot[2]; /* by parity of the epoch */
     u32 current;                  /* slot in use */
 };
@@ -83,8 +85,8 @@ LV_INLINE void lv_cookie_decode(u8 family, u8 low, struct lv_cookie_bits *b)
 }
 
 /* The cookie whose low byte is `low`, for the client's SYN src:sport -> dst:dport with sequence number client_isn. */
-LV_INLINE u32 lv_cookie_mac(const struct lv_cookie_key *k, u8 family, const struct lv_addr *src, const struct lv_addr *dst,
-                            u16 sport, u16 dport, u32 client_isn, u8 low)
+LV_INLINE u32 lv_cookie_mac(const struct lv_cookie_key *k, u8 family, const struct lv_addr *src,
+                            const struct lv_addr *dst, u16 sport, u16 dport, u32 client_isn, u8 low)
 {
     u8 m[48];
     u32 n = family == 4 ? 4 : 16;
@@ -144,29 +146,31 @@ LV_INLINE void lv_cookie_start(struct lv_cookie_keys *ks, const u8 *secret, u32 
 }
 
 /* To be called at least once a second. A clock that jumps changes the epoch early; the key it leaves stays valid as the
- * previous one if its parity differs, else handshakes in flight have to be repeated. */
+ * previous one if its parity differs, else handshakes in flight have to be repeated. A clock that steps back over the
+ * beginning of an epoch finds the key it left there, and the number of cookies that are out with it. */
 LV_INLINE void lv_cookie_tick(struct lv_cookie_keys *ks, u32 epoch, u32 now_ms)
 {
     struct lv_cookie_key *cur = &ks->slot[ks->current & 1], *old = &ks->slot[(ks->current & 1) ^ 1];
 
     if (cur->epoch != epoch) {
-        lv_cookie_install(ks, epoch, now_ms, 0);
+        lv_cookie_install(ks, epoch, now_ms, old->valid && old->epoch == epoch ? old->issued : 0);
         ks->current = epoch & 1;
     } else if (old->valid && now_ms - cur->since_ms > LV_EPOCH_S * 1000u + 1000u) {
         old->valid = 0;
     }
 }
 
-LV_INLINE u32 lv_cookie_make(const struct lv_cookie_keys *ks, u8 family, const struct lv_addr *src, const struct lv_addr *dst,
-                             u16 sport, u16 dport, u32 client_isn, const struct lv_cookie_bits *b)
+LV_INLINE u32 lv_cookie_make(const struct lv_cookie_keys *ks, u8 family, const struct lv_addr *src,
+                             const struct lv_addr *dst, u16 sport, u16 dport, u32 client_isn,
+                             const struct lv_cookie_bits *b)
 {
     const struct lv_cookie_key *k = &ks->slot[ks->current & 1];
 
     return lv_cookie_mac(k, family, src, dst, sport, dport, client_isn, lv_cookie_encode(family, b, k->epoch));
 }
 
-/* Check a cookie. Returns 0 and fills `b` if it is ours and valid, else the reason why not. The comparison is of two
- * registers, its time does not depend on the values. */
+/* Check a cookie. Returns LV_R_COOKIE_ACCEPTED and fills `b` if it is ours and valid, else the reason why not. The
+ * comparison is of two registers, its time does not depend on the values. */
 LV_INLINE enum lv_reason lv_cookie_check(const struct lv_cookie_keys *ks, u8 family, const struct lv_addr *src,
                                          const struct lv_addr *dst, u16 sport, u16 dport, u32 client_isn, u32 cookie,
                                          struct lv_cookie_bits *b)

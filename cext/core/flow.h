@@ -133,7 +133,9 @@ LV_INLINE void lv_flow_key_quoted(struct lv_key *key, const struct lv_pkt *k, en
 
 LV_INLINE int lv_key_eq(const struct lv_key *a, const struct lv_key *b)
 {
-    const u64 *x = (const u64 *)a, *y = (const u64 *)b;
+    /* The key was written as ports and addresses: without may_alias the compiler may read before it has written. */
+    typedef u64 __attribute__((may_alias)) lv_any64;
+    const lv_any64 *x = (const lv_any64 *)a, *y = (const lv_any64 *)b;
 
     return x[0] == y[0] && x[1] == y[1] && x[2] == y[2] && x[3] == y[3] && x[4] == y[4];
 }
@@ -166,7 +168,7 @@ LV_INLINE u32 lv_flow_window_s(const struct lv_flow *f)
 
 /*
  * Follow one packet of a translated flow (ESTABLISHED or CLOSED); `t` as it came, before translation.
- * Returns 0 if it may go on, LV_R_RST_INVALID if it is a RST that a server would ignore (RFC 9293 3.10.7.4, RFC 5961 3.2).
+ * Returns LV_R_COUNT if it may go on, LV_R_RST_INVALID if a server would ignore it (RFC 9293 3.10.7.4, RFC 5961 3.2).
  * A RST within the window but not at its edge goes on and leaves the flow open: the receiver answers it with a challenge
  * ACK. A flow closed by RST opens again when the server goes on talking: then the server did not accept the RST.
  */

@@ -31,15 +31,15 @@ enum {
 };
 
 struct lv_opts {
-    u16 mss;         /* 0: absent */
-    u8 wscale;       /* 0..14 or LV_WSCALE_NONE */
-    u8 sack_ok;      /* SACK permitted */
+    u16 mss;    /* 0: absent */
+    u8 wscale;  /* 0..14 or LV_WSCALE_NONE */
+    u8 sack_ok; /* SACK permitted */
     u8 has_ts;
-    u8 is_signed;    /* MD5 or AO */
-    u8 ts_at;        /* offset of TSval from the start of the TCP header, 0: none */
-    u8 sack_at;      /* offset of the first SACK edge, 0: none */
-    u8 sack_blocks;  /* 0..4 */
-    u8 sack_ok_at;   /* offset of the option, 0: none */
+    u8 is_signed;   /* MD5 or AO */
+    u8 ts_at;       /* offset of TSval from the start of the TCP header, 0: none */
+    u8 sack_at;     /* offset of the first SACK edge, 0: none */
+    u8 sack_blocks; /* 0..4 */
+    u8 sack_ok_at;  /* offset of the option, 0: none */
     u8 wscale_at;
     u8 mss_at;
     u32 tsval, tsecr;
@@ -109,17 +109,14 @@ LV_INLINE void lv_opts_read(struct lv_opts *o, const u8 *tcp, u32 header_len, in
             }
             break;
         case LV_OPT_MD5:
-        case LV_OPT_AO:
-            o->is_signed = 1;
-            break;
-        default:
-            break;
+        case LV_OPT_AO: o->is_signed = 1; break;
+        default: break;
         }
         at += len;
     }
 }
 
-/* Write the options of a SYN or SYN-ACK in the order Linux uses, padded to 32 bits. Returns the length, 0..24 bytes. */
+/* Write the options of a SYN or SYN-ACK in the order Linux uses, padded to 32 bits. Returns the length, 0..20 bytes. */
 LV_INLINE u32 lv_opts_write_syn(u8 *p, const struct lv_opts *o)
 {
     u32 n = 0;

@@ -1,4 +1,4 @@
-"""What the parser says of packets at the edges: lengths, extension headers, fragments, addresses, flags, ICMP quotes."""
+"""What the parser says at the edges: lengths, extension headers, fragments, addresses, flags, ICMP quotes."""
 
 from __future__ import annotations
 

@@ -7,17 +7,17 @@ later) computes for source files.
 
 from __future__ import annotations
 
+import _imp
 import sys
 
-import _imp
 import pytest
 
 from cext import wire
 
 KEY = bytes(range(16))
 
-# Output bytes for the messages 00, 00 01, 00 01 02, ... of 0 to 63 bytes (vectors_sip64 of the reference implementation).
-VECTORS = """
+# Output bytes for messages of 0 to 63 bytes 00, 01, 02, ...: vectors_sip64 of the reference implementation.
+TABLE = """
     310e0edd47db6f72 fd67dc93c539f874 5a4fa9d909806c0d 2d7efbd796666785
     b7877127e09427cf 8da699cd64557618 cee3fe586e46c9cb 37d1018bf50002ab
     6224939a79f5f593 b0e4a90bdf82009e f3b9dd94c5bb5d7a a7ad6b22462fb3f4
@@ -34,7 +34,8 @@ VECTORS = """
     b274cb8ebf87870a 6f9bb4203de7b381 eaecb2a30b22a87f 9924a43cc1315724
     bd838d3aafbf8db7 0b1a2a3265d51aea 135079a3231ce660 932b2846e4d70666
     e1915f5cb1eca46c f325965ca16d629f 575ff28e60381be5 724506eb4c328a95
-""".split()
+"""
+VECTORS = TABLE.split()
 
 MASK = 2**64 - 1
 
