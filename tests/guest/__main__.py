@@ -11,6 +11,7 @@ Exit codes of its own: 125 the guest could not do what was asked, 130 stopped by
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import signal
 import sys
@@ -27,8 +28,15 @@ from guest.userland import ensure_built, remove_others
 _RUN_LIMIT_S = 600
 _TEST_LIMIT_S = 340
 _JUNIT = "junit.xml"
-# The lab's tests take mode and engine from here; emulation is slow, so volumes are smaller.
-_TEST_ENVIRONMENT = {"LEVEE_LAB_MODE": "bridge", "LEVEE_LAB_ENGINE": "nfqueue", "LEVEE_LAB_SCALE": "small"}
+# What the lab's tests take from their environment. Emulation is slow: smaller volumes than natively,
+# unless the caller's environment asks for others.
+_LAB_PREFIX = "LEVEE_LAB_"
+_LAB_DEFAULTS = {
+    "LEVEE_LAB_MODE": "bridge",
+    "LEVEE_LAB_ENGINE": "nfqueue",
+    "LEVEE_LAB_FILE_MIB": "64",
+    "LEVEE_LAB_FLOOD_SYNS": "200000",
+}
 
 
 def _arguments() -> argparse.Namespace:
@@ -67,8 +75,9 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _test(arguments: argparse.Namespace) -> int:
     layout = _built()
-    settings = [f"{name}={value}" for name, value in _TEST_ENVIRONMENT.items()]
-    pytest = [".venv/bin/pytest", "-p", "no:cacheprovider", f"--junitxml={OUT_IN_GUEST / _JUNIT}", *arguments.pytest]
+    asked = {name: value for name, value in os.environ.items() if name.startswith(_LAB_PREFIX)}
+    settings = [f"{name}={value}" for name, value in (_LAB_DEFAULTS | asked).items()]
+    pytest = [".venv/bin/pytest", f"--junitxml={OUT_IN_GUEST / _JUNIT}", *arguments.pytest]
     code = run_in_guest(layout, ["env", *settings, *pytest], limit_s=_TEST_LIMIT_S, memory_mib=DEFAULT_MEMORY_MIB)
     if arguments.junitxml is not None and (layout.out / _JUNIT).exists():
         shutil.copy(layout.out / _JUNIT, arguments.junitxml)

@@ -81,8 +81,10 @@ def _mountpoint(root: Path, path: Path) -> None:
         target.touch()
 
 
-def run_in_root(layout: Layout, argv: list[str], *, cwd: Path, limit_s: int) -> None:
-    """Run `argv` as root in the userland tree, in folder `cwd`.
+def run_in_root(
+    layout: Layout, argv: list[str], *, cwd: Path, limit_s: int, variables: Mapping[str, str] | None = None
+) -> None:
+    """Run `argv` as root in the userland tree, in folder `cwd`, with `variables` in its environment.
 
     Raises GuestError, with the end of what it printed, when it fails or takes longer than `limit_s`.
     """
@@ -94,6 +96,7 @@ def run_in_root(layout: Layout, argv: list[str], *, cwd: Path, limit_s: int) -> 
         "LANG": "C.UTF-8",
         "PATH": f"{cwd}/.venv/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     }
+    environment |= variables or {}
     binds: list[str] = []
     seen: set[Path] = set()
     for path in (*map(Path, _HOST_FILES), *_pip_needs(environment)):
