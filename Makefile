@@ -1,5 +1,5 @@
 # The commands of this repository; `make` or `make help` lists them.
-# State is kept in two ignored folders: .venv (Python) and .build (objects, reports, caches).
+# State is kept in ignored folders: .venv (Python), .build (objects, reports, caches), .cache (the guest's trees).
 
 SHELL := /bin/bash
 VENV := .venv
@@ -54,7 +54,7 @@ fuzz-long: build ## fuzz targets, 10 million executions each
 	@tests/fuzz/run long
 
 bench: build ## SYNs answered per second and CPU time each: nft synproxy, Levee, naive reference
-	@$(AS_ROOT) $(PY) tests/bench/bench.py
+	@$(AS_ROOT) env PYTHONPATH=tests PYTHONSAFEPATH=1 $(PY) -m bench
 
 lab: build ## bring the lab up and leave it (MODE=routed|bridge ENGINE=auto|nfqueue CONFIG=FILE)
 	@$(AS_ROOT) $(PY) tests/lab/lab.py up --mode $(MODE) --engine $(ENGINE) $(if $(CONFIG),--config $(CONFIG))
@@ -76,6 +76,7 @@ format: $(STAMP)/venv ## format Python and C in place
 
 clean: ## remove what make created here; Debian packages stay
 	rm -rf $(BUILD) $(VENV)
+	@[ ! -e .cache ] || $(AS_ROOT) rm -rf .cache
 
 $(STAMP)/apt: requirements/apt.txt tools/setup
 	@mkdir -p $(@D)
