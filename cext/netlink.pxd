@@ -43,8 +43,8 @@ cdef enum:
     # Packets taken with one recvmmsg and answered with one send of verdicts.
     RECV_BATCH = 64
     # Distance of two receive buffers: the longest message, room for a packet to grow by one TCP header, and a remainder
-    # that keeps the buffers' first lines from falling into the same cache sets. Only pages that long packets touched are
-    # ever resident.
+    # that keeps the buffers' first lines from falling into the same cache sets. Only pages that long packets touched
+    # are ever resident.
     GROW_BYTES = 64
     BUFFER_BYTES = 65536 + 512 + GROW_BYTES + 192
     ERRNO_SLOTS = 134

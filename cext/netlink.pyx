@@ -1,17 +1,17 @@
 # cython: language_level=3
 """The netlink socket of one netfilter queue: binds it, receives packets in batches, answers them in batches.
 
-Owns: the socket, the receive buffers and the verdicts that wait for one sendmsg. Called by: one nfqueue worker, from its
-own thread. Must not know: flows, interfaces, what a packet says.
+Owns: the socket, the receive buffers and the verdicts that wait for one sendmsg. Called by: one nfqueue worker, from
+its own thread. Must not know: flows, interfaces, what a packet says.
 
 How the kernel delivers (net/netfilter/nfnetlink_queue.c): one datagram with one message for each packet, so recvmmsg
-with one buffer for each. Verdicts go the other way as a row of messages in one send; the kernel works through them in the
-system call, and what is accepted runs through the rest of the stack there. It searches its queue from the oldest packet
+with one buffer for each. Verdicts go the other way as a row of messages in one send; the kernel works through them in
+the system call, and what is accepted runs through the rest of the stack there. It searches its queue from the oldest packet
 on, so verdicts in the order of the ids cost no search, and keep packets in order.
 
 A run of equal verdicts without payload is one NFQNL_MSG_VERDICT_BATCH, "everything up to this id". That is only right
-while everything before the run has been answered; therefore the verdicts of a send that failed are made up for by a drop
-of everything up to its last id, ahead of the next ones: a packet that was to be rewritten never leaves unchanged.
+while everything before the run has been answered; therefore the verdicts of a send that failed are made up for by a
+drop of everything up to its last id, ahead of the next ones: a packet that was to be rewritten never leaves unchanged.
 """
 
 import errno as errno_names

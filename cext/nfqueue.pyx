@@ -4,16 +4,16 @@
 Owns: the thread, its loop, and the translation of a queue message into the core's frame. Called by: the daemon.
 Must not know: what a packet says (that is core/), how rules steer packets here.
 
-One turn of the loop: receive up to RECV_BATCH packets, read the clock once, ask the core about each, run the timers when
-they are due, send the core's own packets, send the verdicts, and wait only if the batch was not full.
+One turn of the loop: receive up to RECV_BATCH packets, read the clock once, ask the core about each, run the timers
+when they are due, send the core's own packets, send the verdicts, and wait only if the batch was not full.
 
 The core's packets leave BEFORE the verdicts. What the core sends of its own for a flow in one batch (the ACK that ends
 the server's handshake, held data) belongs before what it rewrites of that flow later in that batch (the next data); the
 other order would let data overtake the data held before it. The opposite case, a packet of ours made after a rewritten
 one in the same direction of the same flow, is a reset or a probe for which TCP does not mind.
 
-Errors that pass (no memory, no buffers, interface down) are counted by name and survived. One that does not, a socket that
-cannot receive any more, ends the thread with `failure` set.
+Errors that pass (no memory, no buffers, interface down) are counted by name and survived. One that does not, a socket
+that cannot receive any more, ends the thread with `failure` set.
 """
 
 import os

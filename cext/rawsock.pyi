@@ -8,7 +8,7 @@ class RawSenders:
     def close(self) -> None:
         """Close the sockets and forget what waits. Safe to call twice."""
     def send(self, side: int | None, data: bytes) -> None:
-        """Send one packet now: side 0 (outside) or 1 (inside) a whole frame, None an IP packet. Failures are counted."""
+        """Send one packet now: side 0 (outside) or 1 (inside) a whole frame, None an IP packet. Counts failures."""
     def lookup(self) -> tuple[tuple[int, bytes], tuple[int, bytes]]:
         """Look both interfaces up again: (ifindex, MAC) of outside and inside, ifindex 0 where there is none."""
     def sent(self) -> dict[str, int]:
