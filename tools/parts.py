@@ -111,12 +111,6 @@ def lint() -> Part:
     )
 
 
-def guest() -> Part:
-    """The lab's tests once more, inside the guest; the first run also makes the guest's userland."""
-    step = Step("guest", (), 900, cases=True, root=True)
-    return Part("guest", (replace(step, argv=("tests/guest/guest", "test", "--junitxml", str(step.junit))),))
-
-
 def parts(name: str) -> tuple[Part, ...]:
     """The parts behind one name of the command line: `check`, `test`, or a single part."""
     single: dict[str, Callable[[], Part]] = {
