@@ -102,6 +102,7 @@ def test_client_that_speaks_first_pays_no_extra_round_trip(lab: Lab, family: int
     """A real kernel's request is delivered without a retransmission of it."""
     with lab.capture_client() as capture:
         assert clients.curl(lab.names, lab.server_address(family)).returncode == 0
+        capture.settle()
         requests = capture.tcp(lambda p: p.sniffed_on == "sent" and payload(p).startswith(b"GET"))
     assert len(requests) == 1
 
@@ -110,6 +111,8 @@ def test_frames_keep_the_ends_macs_in_bridge_mode(lab: Lab, family: int, nginx: 
     """A bridge has no MAC of its own in any frame: each end sees the other end's."""
     with lab.capture_client() as at_client, lab.capture_server() as at_server:
         assert clients.curl(lab.names, lab.server_address(family)).returncode == 0
+        at_client.settle()
+        at_server.settle()
         seen = at_client.tcp(), at_server.tcp()
     macs = [{packet.src for packet in each} | {packet.dst for packet in each} for each in seen]
     if lab.mode == "bridge":
@@ -142,8 +145,7 @@ def test_closed_port_gives_a_reset_and_no_time_out(lab: Lab, family: int) -> Non
         with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
             connection.connect((lab.server_address(family), 9))
             connection.recv(1)
-        resets = capture.tcp(lambda p: p.sniffed_on == "received" and "R" in p[TCP].flags)
-    assert resets
+        capture.wait_for(lambda p: p.haslayer(TCP) and p.sniffed_on == "received" and "R" in p[TCP].flags)
 
 
 def test_closed_port_with_data_sent_at_once(lab: Lab, family: int) -> None:

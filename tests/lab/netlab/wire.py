@@ -29,6 +29,7 @@ TP_STATUS_CSUMNOTREADY = 1 << 3
 TP_STATUS_VLAN_VALID = 1 << 4
 TP_STATUS_VLAN_TPID_VALID = 1 << 6
 _AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata, linux/if_packet.h
+SETTLE_S = 0.2
 FRAME_BYTES_MAX = 1 << 17  # a GSO packet of 64 KiB and its headers
 
 
@@ -135,6 +136,13 @@ class Capture:
                     return packet
             time.sleep(0.02)
         raise AssertionError("no such packet on the wire; seen:\n" + self.summary())
+
+    def settle(self) -> None:
+        """Return when nothing has come for a moment: what was on the way is in the list."""
+        seen = -1
+        while seen != len(self._frames):
+            seen = len(self._frames)
+            time.sleep(SETTLE_S)
 
     def summary(self) -> str:
         return "\n".join(f"{p.sniffed_on:>8} {p.summary()}" for p in self.packets())
