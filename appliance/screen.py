@@ -87,7 +87,7 @@ def _queues(queues: list[QueueReport]) -> list[str]:
     received = sum(queue["received"] for queue in queues)
     full = sum(queue["dropped_queue_full"] or 0 for queue in queues)
     lost = sum(queue["dropped_user"] or 0 for queue in queues)
-    text = f"{len(queues)}, received {number(received)}, dropped: queue full {number(full)}, not handed over {number(lost)}"
+    text = f"{len(queues)}, received {number(received)}, lost {number(full)} when full, {number(lost)} on the way"
     return _wrapped("queues", text)
 
 
@@ -95,8 +95,10 @@ def render(status: StatusReport) -> str:
     """The screen, with its line ends."""
     hold = status["hold"]
     lines = [
-        f"levee {status['version']}  {status['state']}  mode {status['mode']}  engine {status['engine']}"
-        f"  up {duration(status['uptime_s'])}",
+        (
+            f"levee {status['version']}  {status['state']}  mode {status['mode']}  engine {status['engine']}"
+            f"  up {duration(status['uptime_s'])}"
+        ),
         *(line for problem in status["problems"] for line in _wrapped("problem", problem)),
         *_wrapped("engine", status["engine_reason"]),
         *_wrapped("steering", status["steering"]),

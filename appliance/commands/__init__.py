@@ -1,0 +1,1 @@
+"""The commands of `levee`, one file each, with a function `execute(arguments) -> exit code`."""

@@ -1,0 +1,140 @@
+"""The nfqueue engine as the daemon sees it: one data plane, and one worker for each queue.
+
+Owns their life, and the translation of the configuration into what they take. Called by daemon.py; the only file of
+the appliance, besides memory.py, that imports cext. Must not know rules or the control socket.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from appliance.addresses import AddressRange
+from appliance.errors import OperatorError
+from appliance.models import Config, Service
+from cext.dataplane import Dataplane, DataplaneConfig, ServiceSpec, StateError
+from cext.errors import EngineError
+from cext.nfqueue import QueueWorker
+
+if TYPE_CHECKING:
+    from cext.dataplane import AllCounters, Occupancy
+    from cext.nfqueue import QueueStats
+
+LOG = logging.getLogger(__name__)
+
+TABLE_NAME = "flows"
+IPV4_MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
+IPV6_HEADER_EXTRA_BYTES = 20
+
+
+def dataplane_config(config: Config, secret: bytes) -> DataplaneConfig:
+    """What the data plane is built with; `secret` is 32 bytes.
+
+    In routed mode an answer to a client goes back to where its packet came from, but a packet of ours to a server has
+    to be routed: its next hop is not known here.
+    """
+    return DataplaneConfig(
+        secret=secret,
+        path=str(config.runtime_dir / TABLE_NAME),
+        workers=config.nfqueue.queues,
+        flows=config.limits.flows,
+        half_open=config.limits.half_open,
+        hold_per_flow_bytes=config.limits.hold_per_flow,
+        hold_total_bytes=config.limits.hold_total,
+        route_outside=False,
+        route_inside=config.mode == "routed",
+    )
+
+
+def _integers(span: AddressRange) -> tuple[int, int]:
+    offset = IPV4_MAPPED if span.family == 4 else 0
+    return span.first + offset, span.last + offset
+
+
+def service_spec(name: str, service: Service) -> ServiceSpec:
+    """One service as the data plane takes it."""
+    server = service.server
+    return ServiceSpec(
+        name=name,
+        addresses=tuple(_integers(span) for span in service.addresses),
+        ports=tuple((ports.first, ports.last) for ports in service.ports),
+        vids=service.vlan or (),
+        protect=service.protect != "off",
+        window_zero=service.window == "zero",
+        fragments_pass=service.fragments == "pass",
+        mss4=server.mss,
+        mss6=server.mss - IPV6_HEADER_EXTRA_BYTES,
+        wscale=server.wscale,
+        sack=server.sack,
+        timestamps=server.timestamps,
+    )
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Errors of the data plane that the operator can act on, as the appliance's own."""
+    try:
+        yield
+    except (EngineError, StateError) as error:
+        raise OperatorError(error.message, error.hint) from error
+
+
+class Engine:
+    """Open from construction to close(). Raises OperatorError when something the operator can change is in the way."""
+
+    def __init__(self, config: Config, secret: bytes) -> None:
+        self._undo = ExitStack()
+        with ExitStack() as undo, _explained():
+            self._dataplane = Dataplane(dataplane_config(config, secret))
+            undo.callback(self._dataplane.close)
+            self.set_services(config)
+            self._workers = [
+                QueueWorker(
+                    self._dataplane,
+                    queue=config.nfqueue.first_queue + index,
+                    index=index,
+                    outside=config.outside,
+                    inside=config.inside,
+                    mode=config.mode,
+                    length=config.nfqueue.length,
+                    when_full=config.nfqueue.when_full,
+                )
+                for index in range(config.nfqueue.queues)
+            ]
+            self._undo = undo.pop_all()
+        LOG.info("flow table ready: %d connections taken up", self._dataplane.taken_up)
+
+    def start(self) -> None:
+        """Starts the workers: all queues are bound before any packet can be sent to one."""
+        with _explained():
+            for worker in self._workers:
+                self._undo.callback(worker.stop)
+                worker.open()
+            for worker in self._workers:
+                worker.start()
+
+    def close(self) -> None:
+        """Answers what is queued, stops the workers, lets go of the memory. The file with the flows stays."""
+        self._undo.close()
+
+    def set_services(self, config: Config) -> None:
+        """Replaces all services at once; open connections are not touched."""
+        self._dataplane.set_services([service_spec(name, service) for name, service in config.services.items()])
+
+    def failures(self) -> list[str]:
+        """Why workers ended by themselves; empty while all is well."""
+        return [worker.failure for worker in self._workers if worker.failure is not None]
+
+    def counters(self) -> AllCounters:
+        """Packets by service, event and drop reason since the start."""
+        return self._dataplane.counters()
+
+    def occupancy(self) -> Occupancy:
+        """How full the tables are."""
+        return self._dataplane.occupancy()
+
+    def queues(self) -> list[QueueStats]:
+        """One entry for each queue."""
+        return [worker.stats() for worker in self._workers]

@@ -1,0 +1,19 @@
+"""How much memory a configuration can take, all of it known before the first packet.
+
+Owns the sum. Called by `levee check`. The sizes come from the data plane; only the kernel's share is estimated here.
+"""
+
+from appliance.engine import dataplane_config
+from appliance.models import Config
+from cext.dataplane import memory_bytes
+
+# A full queue of small packets: struct sk_buff with its data (include/linux/skbuff.h) and the queue's entry.
+KERNEL_BYTES_PER_QUEUED_PACKET = 1280
+SECRET_BYTES = 32
+
+
+def parts(config: Config) -> dict[str, int]:
+    """Name of a part -> bytes, in the order they are worth looking at."""
+    tables = memory_bytes(dataplane_config(config, bytes(SECRET_BYTES)))
+    queued = config.nfqueue.queues * config.nfqueue.length * KERNEL_BYTES_PER_QUEUED_PACKET
+    return {**tables, "kernel queues, when full": queued}

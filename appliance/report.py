@@ -1,0 +1,148 @@
+"""What the daemon says of itself: the reply of org.levee.Status.
+
+Owns its shape (org.levee.varlink describes it to clients) and how it is put together from the engine's numbers. Called
+by daemon.py; the shape is used by screen.py. Which counters and drop reasons there are comes from the data plane.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, TypedDict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appliance.models import Config
+    from cext.dataplane import AllCounters, Counters, Occupancy
+    from cext.nfqueue import QueueStats
+
+State = Literal["PROTECTING", "DEGRADED"]
+
+
+class UsageReport(TypedDict):
+    """Entries of a table."""
+
+    used: int
+    capacity: int
+
+
+class HoldReport(TypedDict):
+    """Early data that is held."""
+
+    bytes: int
+    capacity: int
+
+
+class ServiceReport(TypedDict):
+    """One service."""
+
+    protect: str
+    syn_received: int
+    synack_sent: int
+    cookie_valid: int
+    cookie_invalid: int
+    opened: int
+    refused: int
+    timed_out: int
+    events: dict[str, int]
+    drops: dict[str, int]
+
+
+class QueueReport(TypedDict):
+    """One queue; None where the kernel does not tell."""
+
+    num: int
+    running: bool
+    received: int
+    dropped_queue_full: int | None
+    dropped_user: int | None
+
+
+class StatusReport(TypedDict):
+    """Everything."""
+
+    version: str
+    mode: str
+    engine: str
+    engine_reason: str
+    steering: str
+    uptime_s: int
+    state: State
+    problems: list[str]
+    flows: UsageReport
+    half_open: UsageReport
+    hold: HoldReport
+    services: dict[str, ServiceReport]
+    drops: dict[str, int]
+    passed: int
+    translated: int
+    queues: list[QueueReport]
+
+
+def engine_reason(config: Config) -> str:
+    """Why the engine is the one it is."""
+    if config.engine == "nfqueue":
+        return "nfqueue, as configured"
+    return "nfqueue, the only engine of this version"
+
+
+def service_report(protect: str, counters: Counters) -> ServiceReport:
+    """One service; `counters` are its own."""
+    events = counters["events"]
+    return {
+        "protect": protect,
+        "syn_received": events["syn_received"],
+        "synack_sent": events["synack_sent"],
+        "cookie_valid": events["cookie_valid"],
+        "cookie_invalid": events["cookie_invalid"],
+        "opened": events["opened"],
+        "refused": events["refused"],
+        "timed_out": events["timed_out"],
+        "events": events,
+        "drops": counters["drops"],
+    }
+
+
+def _queue(stats: QueueStats) -> QueueReport:
+    return {
+        "num": stats["num"],
+        "running": stats["running"],
+        "received": stats["received"],
+        "dropped_queue_full": stats["dropped_queue_full"],
+        "dropped_user": stats["dropped_user"],
+    }
+
+
+def status_report(
+    config: Config,
+    *,
+    version: str,
+    steering: str,
+    uptime_s: int,
+    problems: Sequence[str],
+    counters: AllCounters,
+    occupancy: Occupancy,
+    queues: Sequence[QueueStats],
+) -> StatusReport:
+    """The whole reply. Everything in it counts from the start of the daemon."""
+    total = counters["total"]
+    return {
+        "version": version,
+        "mode": config.mode,
+        "engine": "nfqueue",
+        "engine_reason": engine_reason(config),
+        "steering": steering,
+        "uptime_s": uptime_s,
+        "state": "DEGRADED" if problems else "PROTECTING",
+        "problems": list(problems),
+        "flows": {"used": occupancy["flows_used"], "capacity": occupancy["flows_capacity"]},
+        "half_open": {"used": occupancy["half_open_used"], "capacity": occupancy["half_open_capacity"]},
+        "hold": {"bytes": occupancy["hold_bytes_used"], "capacity": occupancy["hold_bytes_capacity"]},
+        "services": {
+            name: service_report(service.protect, counters["services"][name])
+            for name, service in config.services.items()
+        },
+        "drops": total["drops"],
+        "passed": total["events"]["passed"],
+        "translated": total["events"]["translated"],
+        "queues": [_queue(stats) for stats in queues],
+    }
