@@ -44,14 +44,17 @@ cdef extern from "core/engine.h" nogil:
         u16 sport
         u16 *vid
 
-    struct lv_flow:
-        lv_key key
+    struct lv_conn:
         u8 state
         u8 tries
         u16 service
         u32 hold
         u32 last_ms
         u32 opened_ms
+
+    struct lv_flow:
+        lv_key key
+        lv_conn c
 
     struct lv_server_options:
         u16 mss
@@ -331,8 +334,8 @@ cdef bytes _live_records(bytes raw, u32 most):
     live = []
     for i in range(len(raw) // sizeof(lv_flow)):
         flow = <const lv_flow *>(p + i * sizeof(lv_flow))
-        if flow.state != LV_FLOW_FREE:
-            live.append((flow.last_ms, i))
+        if flow.c.state != LV_FLOW_FREE:
+            live.append((flow.c.last_ms, i))
     if len(live) > most:
         live.sort(reverse=True)
     size = sizeof(lv_flow)
@@ -457,12 +460,12 @@ cdef class Dataplane:
         cdef lv_table *t = &w.ctx.table
         cdef u32 i
         for i in range(t.capacity):
-            if t.flow[i].state == LV_FLOW_FREE:
+            if t.flow[i].c.state == LV_FLOW_FREE:
                 continue
-            t.flow[i].hold = 0
-            t.flow[i].service = 0
-            if t.flow[i].state == LV_FLOW_SYN_SENT:
-                t.flow[i].tries = 0
+            t.flow[i].c.hold = 0
+            t.flow[i].c.service = 0
+            if t.flow[i].c.state == LV_FLOW_SYN_SENT:
+                t.flow[i].c.tries = 0
                 lv_syn_timer(w, &t.flow[i])
 
     cdef lv_worker *worker(self, int index) except NULL:
@@ -481,8 +484,8 @@ cdef class Dataplane:
         self._publish(intervals, rules, {slots[spec.name]: spec for spec in services})
         self.slots = slots
         for i in range(ctx.table.capacity):
-            if ctx.table.flow[i].state != LV_FLOW_FREE and ctx.table.flow[i].service == 0:
-                ctx.table.flow[i].service = lv_service_of_flow(self.current, &ctx.table.flow[i])
+            if ctx.table.flow[i].c.state != LV_FLOW_FREE and ctx.table.flow[i].c.service == 0:
+                ctx.table.flow[i].c.service = lv_service_of_flow(self.current, &ctx.table.flow[i])
 
     def _slots_for(self, names):
         """Number of each name: a name keeps the one it had, so that its counters and flows go on."""
@@ -595,7 +598,7 @@ cdef class Dataplane:
         found = []
         for i in range(ctx.table.capacity):
             f = ctx.table.flow[i]
-            if f.state == LV_FLOW_FREE or len(found) >= limit:
+            if f.c.state == LV_FLOW_FREE or len(found) >= limit:
                 continue
             found.append({
                 "client": (<const char *>f.key.client.b)[:16],
@@ -603,10 +606,10 @@ cdef class Dataplane:
                 "server": (<const char *>f.key.server.b)[:16],
                 "server_port": f.key.sport,
                 "vids": (f.key.vid[0], f.key.vid[1]),
-                "state": FLOW_STATES[f.state],
-                "service": names.get(f.service, ""),
-                "age_ms": <u32>(now_ms - f.opened_ms),
-                "idle_ms": <u32>(now_ms - f.last_ms),
+                "state": FLOW_STATES[f.c.state],
+                "service": names.get(f.c.service, ""),
+                "age_ms": <u32>(now_ms - f.c.opened_ms),
+                "idle_ms": <u32>(now_ms - f.c.last_ms),
             })
         return found
 

@@ -141,7 +141,7 @@ cdef extern from "core/flow.h" nogil:
         LV_F_TS_C
         LV_F_TS_S
         LV_F_SACK_S
-    struct lv_flow:
+    struct lv_conn:
         u8 state
         u8 flags
         u8 wscale_c
@@ -152,8 +152,8 @@ cdef extern from "core/flow.h" nogil:
 
 cdef extern from "core/translate.h" nogil:
     u16 lv_window_rescale(u16 window, u8 own, u8 told)
-    void lv_translate_to_server(const lv_flow *f, u8 *tcp, const lv_opts *o, lv_csum_diff *d)
-    void lv_translate_to_client(const lv_flow *f, u8 *tcp, const lv_opts *o, lv_csum_diff *d)
+    void lv_translate_to_server(const lv_conn *f, u8 *tcp, const lv_opts *o, lv_csum_diff *d)
+    void lv_translate_to_client(const lv_conn *f, u8 *tcp, const lv_opts *o, lv_csum_diff *d)
 
 cdef extern from "core/emit.h" nogil:
     enum:

@@ -330,7 +330,7 @@ def translate(bytes segment not None, bint to_server, shift):
     """Translate a TCP segment (header, options, payload) of an open flow; the checksum is updated, not recomputed."""
     cdef bytearray out = bytearray(segment)
     cdef u8 *tcp = <u8 *><char *>out
-    cdef lv_flow f
+    cdef lv_conn f
     cdef lv_opts o
     cdef lv_csum_diff d
     cdef u32 header_len

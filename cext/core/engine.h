@@ -102,7 +102,7 @@ LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, con
     int syn = (flags & (LV_SYN | LV_ACK)) == LV_SYN, synack = (flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK);
     struct lv_opts o;
 
-    switch (f->state) {
+    switch (f->c.state) {
     case LV_FLOW_SYN_SENT:
         lv_opts_read(&o, k->ip.l4, k->tcp.header_len, synack);
         return side == LV_OUTSIDE ? lv_early(w, f, hash, k, &o) : lv_server_answer(w, f, hash, k, &o);
@@ -110,32 +110,32 @@ LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, con
         if (side == LV_OUTSIDE && (syn || lv_half_find(&w->half, key, hash)))
             return lv_from_outside(w, k, key, hash, link, f);
         if (syn)
-            f->state = LV_FLOW_PASS; /* the server uses its port again */
+            f->c.state = LV_FLOW_PASS; /* the server uses its port again */
         break;
     case LV_FLOW_PASS:
         break;
     default:
         if (side == LV_OUTSIDE) {
             if (synack)
-                return lv_drop(w, f->service, LV_R_NO_FLOW);
-            if (syn && f->state != LV_FLOW_CLOSED) {
+                return lv_drop(w, f->c.service, LV_R_NO_FLOW);
+            if (syn && f->c.state != LV_FLOW_CLOSED) {
                 lv_challenge(w, f);
-                return lv_drop(w, f->service, LV_R_SYN_IN_FLOW);
+                return lv_drop(w, f->c.service, LV_R_SYN_IN_FLOW);
             }
-            if (syn || (f->state == LV_FLOW_CLOSED && !(flags & LV_RST) && !lv_fits_closed(f, &k->tcp)))
+            if (syn || (f->c.state == LV_FLOW_CLOSED && !(flags & LV_RST) && !lv_fits_closed(&f->c, &k->tcp)))
                 return lv_from_outside(w, k, key, hash, link, f);
         } else if (flags & LV_SYN) {
-            if (synack && k->tcp.ack == f->s_ack && k->tcp.seq + 1 == f->s_nxt) {
+            if (synack && k->tcp.ack == f->c.s_ack && k->tcp.seq + 1 == f->c.s_nxt) {
                 lv_opts_read(&o, k->ip.l4, k->tcp.header_len, 1);
                 lv_ack_again(w, f, &o);
-                return lv_drop(w, f->service, LV_R_SERVER_HANDSHAKE);
+                return lv_drop(w, f->c.service, LV_R_SERVER_HANDSHAKE);
             }
-            return lv_drop(w, f->service, LV_R_SERVER_UNEXPECTED);
+            return lv_drop(w, f->c.service, LV_R_SERVER_UNEXPECTED);
         }
         return lv_splice(w, f, k, side);
     }
-    lv_flow_track_pass(f, &k->tcp, side, w->now_ms);
-    return lv_pass(w, f->service);
+    lv_flow_track_pass(&f->c, &k->tcp, side, w->now_ms);
+    return lv_pass(w, f->c.service);
 }
 
 LV_INLINE enum lv_verdict lv_tcp(struct lv_worker *w, struct lv_pkt *k, const struct lv_ether *back, enum lv_side side)
@@ -213,18 +213,18 @@ LV_INLINE u32 lv_idle_limit_ms(const struct lv_flow *f, int crowded)
 {
     const u8 fins = LV_F_FIN_C | LV_F_FIN_S;
 
-    switch (f->state) {
+    switch (f->c.state) {
     case LV_FLOW_SYN_SENT:
         return LV_IDLE_SYN_SENT_MS;
     case LV_FLOW_CLOSED:
     case LV_FLOW_PASS_CLOSED:
         if (crowded)
             return LV_IDLE_CLOSED_CROWDED_MS;
-        return (f->flags & LV_F_RESET) ? LV_IDLE_RESET_MS : LV_IDLE_CLOSED_MS;
+        return (f->c.flags & LV_F_RESET) ? LV_IDLE_RESET_MS : LV_IDLE_CLOSED_MS;
     default:
-        if ((f->flags & fins) == fins)
+        if ((f->c.flags & fins) == fins)
             return LV_IDLE_LAST_ACK_MS;
-        return (f->flags & fins) ? LV_IDLE_HALF_CLOSED_MS : LV_IDLE_ESTABLISHED_MS;
+        return (f->c.flags & fins) ? LV_IDLE_HALF_CLOSED_MS : LV_IDLE_ESTABLISHED_MS;
     }
 }
 
@@ -241,19 +241,19 @@ LV_INLINE void lv_sweep(struct lv_worker *w)
         u32 hash;
 
         t->cursor = t->cursor + 1 < t->capacity ? t->cursor + 1 : 0;
-        if (f->state == LV_FLOW_FREE || w->now_ms - f->last_ms < lv_idle_limit_ms(f, crowded))
+        if (f->c.state == LV_FLOW_FREE || w->now_ms - f->c.last_ms < lv_idle_limit_ms(f, crowded))
             continue;
         key = f->key;
         hash = lv_table_hash(t, &key);
         lv_lock(lv_table_lock(t, hash));
         /* Again, now that nobody else can change it. Another worker's clock may be a little ahead of ours. */
-        if (f->state != LV_FLOW_FREE && lv_key_eq(&f->key, &key) &&
-            (s32)(w->now_ms - f->last_ms) >= (s32)lv_idle_limit_ms(f, crowded)) {
-            if (f->state == LV_FLOW_SYN_SENT) {
+        if (f->c.state != LV_FLOW_FREE && lv_key_eq(&f->key, &key) &&
+            (s32)(w->now_ms - f->c.last_ms) >= (s32)lv_idle_limit_ms(f, crowded)) {
+            if (f->c.state == LV_FLOW_SYN_SENT) {
                 lv_refuse(w, f, hash, LV_E_TIMED_OUT);
             } else {
-                if (f->state == LV_FLOW_ESTABLISHED)
-                    lv_count_event(w, f->service, LV_E_EXPIRED);
+                if (f->c.state == LV_FLOW_ESTABLISHED)
+                    lv_count_event(w, f->c.service, LV_E_EXPIRED);
                 lv_flow_forget(w, f, hash);
             }
         }

@@ -47,8 +47,8 @@ enum lv_flow_mark {
     LV_M_ECN = 0x02, /* SYN_SENT: ECN was agreed with the client */
 };
 
-struct lv_flow {
-    struct lv_key key;
+/* What is known of a connection, beside its key. A BPF map keeps this by lv_key; a table keeps both in one record. */
+struct lv_conn {
     u32 next;         /* table.h: next record of the chain */
     u8 state;         /* enum lv_flow_state */
     u8 flags;         /* enum lv_flow_flag */
@@ -72,6 +72,11 @@ struct lv_flow {
     u8 tries;              /* SYNs sent again */
     u8 ttl;
     u8 marks; /* enum lv_flow_mark */
+};
+
+struct lv_flow {
+    struct lv_key key;
+    struct lv_conn c;
 };
 _Static_assert(sizeof(struct lv_key) == 40, "no holes: the key is hashed and compared as bytes");
 _Static_assert(sizeof(struct lv_flow) == 128, "two cache lines a flow");
@@ -149,7 +154,7 @@ LV_INLINE void lv_advance(u32 *mark, u32 to)
         *mark = to;
 }
 
-LV_INLINE void lv_flow_close_if_done(struct lv_flow *f)
+LV_INLINE void lv_flow_close_if_done(struct lv_conn *f)
 {
     const u8 fins = LV_F_FIN_C | LV_F_FIN_S;
 
@@ -159,7 +164,7 @@ LV_INLINE void lv_flow_close_if_done(struct lv_flow *f)
 
 /* How much the server may still be willing to take beyond s_ack. Not less than 64 KiB: its window may have grown in a
  * packet that was lost on our side, and a probe goes one byte beyond a closed one. */
-LV_INLINE u32 lv_flow_window_s(const struct lv_flow *f)
+LV_INLINE u32 lv_flow_window_s(const struct lv_conn *f)
 {
     u32 window = (u32)f->s_win << lv_wscale_own(f->wscale_s);
 
@@ -172,7 +177,7 @@ LV_INLINE u32 lv_flow_window_s(const struct lv_flow *f)
  * A RST within the window but not at its edge goes on and leaves the flow open: the receiver answers it with a challenge
  * ACK. A flow closed by RST opens again when the server goes on talking: then the server did not accept the RST.
  */
-LV_INLINE enum lv_reason lv_flow_track(struct lv_flow *f, const struct lv_tcp *t, enum lv_side side, u32 now_ms)
+LV_INLINE enum lv_reason lv_flow_track(struct lv_conn *f, const struct lv_tcp *t, enum lv_side side, u32 now_ms)
 {
     u32 end = t->seq + lv_seq_len(t);
 
@@ -229,7 +234,7 @@ LV_INLINE enum lv_reason lv_flow_track(struct lv_flow *f, const struct lv_tcp *t
 }
 
 /* Follow one packet of a flow that is only known. */
-LV_INLINE void lv_flow_track_pass(struct lv_flow *f, const struct lv_tcp *t, enum lv_side side, u32 now_ms)
+LV_INLINE void lv_flow_track_pass(struct lv_conn *f, const struct lv_tcp *t, enum lv_side side, u32 now_ms)
 {
     const u8 fins = LV_F_FIN_C | LV_F_FIN_S;
 
@@ -240,6 +245,14 @@ LV_INLINE void lv_flow_track_pass(struct lv_flow *f, const struct lv_tcp *t, enu
         f->flags |= LV_F_RESET;
     if ((f->flags & LV_F_RESET) || (f->flags & fins) == fins)
         f->state = LV_FLOW_PASS_CLOSED;
+}
+
+/* Does an ACK of the client fit a closed flow, or is it of a new connection on the same ports? */
+LV_INLINE int lv_fits_closed(const struct lv_conn *f, const struct lv_tcp *t)
+{
+    u32 ack = t->ack - f->seq_delta;
+
+    return !(t->flags & LV_ACK) || lv_within(ack, f->c_ack - 0xffffu, f->s_nxt);
 }
 
 #endif

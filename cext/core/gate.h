@@ -128,16 +128,16 @@ LV_INLINE enum lv_verdict lv_gate_syn(struct lv_worker *w, const struct lv_pkt *
 /* What is agreed with a client whose SYN we remember. */
 LV_INLINE void lv_agree_exact(struct lv_flow *f, const struct lv_half *e)
 {
-    f->mss = e->mss;
-    f->s_win = e->window;
+    f->c.mss = e->mss;
+    f->c.s_win = e->window;
     if (e->flags & LV_HALF_SACK)
-        f->flags |= LV_F_SACK_C;
+        f->c.flags |= LV_F_SACK_C;
     if (e->flags & LV_HALF_ECN)
-        f->marks |= LV_M_ECN;
+        f->c.marks |= LV_M_ECN;
     if (e->wscale != LV_WSCALE_NONE && e->wscale_told != LV_WSCALE_NONE) {
-        f->flags |= LV_F_WSCALE;
-        f->wscale_c = lv_wscale_pair(e->wscale, e->wscale);
-        f->wscale_s = lv_wscale_pair(0, e->wscale_told);
+        f->c.flags |= LV_F_WSCALE;
+        f->c.wscale_c = lv_wscale_pair(e->wscale, e->wscale);
+        f->c.wscale_s = lv_wscale_pair(0, e->wscale_told);
     }
 }
 
@@ -148,11 +148,11 @@ LV_INLINE void lv_agree_cookie(struct lv_worker *w, struct lv_flow *f, const str
     u8 scale = b->wscale;
     u32 bytes;
 
-    f->mss = b->mss;
+    f->c.mss = b->mss;
     if (b->sack_ok)
-        f->flags |= LV_F_SACK_C;
+        f->c.flags |= LV_F_SACK_C;
     if (o->has_ts && (o->tsecr & LV_TS_ECN))
-        f->marks |= LV_M_ECN;
+        f->c.marks |= LV_M_ECN;
     if (b->wscale != LV_WSCALE_NONE) {
         /* The echoed timestamp has the exact scale; it is believed if it rounds down to what the cookie says. */
         u8 exact = o->tsecr & LV_TS_WSCALE_MASK;
@@ -162,14 +162,14 @@ LV_INLINE void lv_agree_cookie(struct lv_worker *w, struct lv_flow *f, const str
         lv_cookie_decode(4, lv_cookie_encode(4, &again, 0), &rounded);
         if (o->has_ts && rounded.wscale == b->wscale)
             scale = exact;
-        f->flags |= LV_F_WSCALE;
-        f->wscale_c = lv_wscale_pair(scale, scale);
-        f->wscale_s = lv_wscale_pair(0, told == LV_WSCALE_NONE ? 0 : told);
+        f->c.flags |= LV_F_WSCALE;
+        f->c.wscale_c = lv_wscale_pair(scale, scale);
+        f->c.wscale_s = lv_wscale_pair(0, told == LV_WSCALE_NONE ? 0 : told);
     } else {
         scale = 0;
     }
     bytes = (u32)window << scale;
-    f->s_win = (u16)LV_MIN(bytes, 0xffff); /* the window of a SYN is not scaled */
+    f->c.s_win = (u16)LV_MIN(bytes, 0xffff); /* the window of a SYN is not scaled */
 }
 
 /*
@@ -211,28 +211,28 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
     if (!f)
         return lv_drop(w, service, LV_R_FLOW_TABLE_FULL);
     lv_opts_read(&o, k->ip.l4, t->header_len, 0);
-    f->service = service;
-    f->seq_delta = t->ack - 1;
-    f->s_ack = f->c_nxt = client_isn + 1;
-    f->c_win = t->window;
+    f->c.service = service;
+    f->c.seq_delta = t->ack - 1;
+    f->c.s_ack = f->c.c_nxt = client_isn + 1;
+    f->c.c_win = t->window;
     if (o.has_ts && (!e || (e->flags & LV_HALF_TS))) {
-        f->flags |= LV_F_TS_C;
-        f->tsval = o.tsval;
-        f->ts_delta = o.tsecr;
+        f->c.flags |= LV_F_TS_C;
+        f->c.tsval = o.tsval;
+        f->c.ts_delta = o.tsecr;
     }
     if (e)
         lv_agree_exact(f, e);
     else
         lv_agree_cookie(w, f, sv, &bits, &o, t->window);
-    lv_copy(f->mac_c, link->dst, 6);
-    lv_copy(f->mac_s, link->src, 6);
-    f->marks |= link->known ? LV_M_L2 : 0;
-    f->tags = lv_tags_pack(k);
-    f->tci[0] = k->tci[0];
-    f->tci[1] = k->tci[1];
-    f->ttl = k->ip.ttl;
-    if (w->ctx->config.out_layer[LV_INSIDE] == LV_L3 && f->ttl > 1)
-        f->ttl--; /* a router's hop */
+    lv_copy(f->c.mac_c, link->dst, 6);
+    lv_copy(f->c.mac_s, link->src, 6);
+    f->c.marks |= link->known ? LV_M_L2 : 0;
+    f->c.tags = lv_tags_pack(k);
+    f->c.tci[0] = k->tci[0];
+    f->c.tci[1] = k->tci[1];
+    f->c.ttl = k->ip.ttl;
+    if (w->ctx->config.out_layer[LV_INSIDE] == LV_L3 && f->c.ttl > 1)
+        f->c.ttl--; /* a router's hop */
     if (e)
         lv_half_drop(&w->half, e);
     lv_handshake_start(w, f);

@@ -30,7 +30,7 @@ LV_INLINE void lv_flow_segment(struct lv_segment *s, const struct lv_flow *f, en
     s->sport = out ? f->key.sport : f->key.cport;
     s->dport = out ? f->key.cport : f->key.sport;
     s->family = lv_key_family(&f->key);
-    s->ttl = out ? LV_TTL : f->ttl;
+    s->ttl = out ? LV_TTL : f->c.ttl;
     s->flags = 0;
     s->window = 0;
     s->seq = s->ack = 0;
@@ -43,7 +43,7 @@ LV_INLINE void lv_flow_send(struct lv_worker *w, const struct lv_flow *f, enum l
 {
     struct lv_ether l;
 
-    lv_ether_make(&l, towards, f->mac_c, f->mac_s, f->tags, f->tci, f->marks & LV_M_L2);
+    lv_ether_make(&l, towards, f->c.mac_c, f->c.mac_s, f->c.tags, f->c.tci, f->c.marks & LV_M_L2);
     lv_send(w, towards, &l, s);
 }
 
@@ -51,8 +51,8 @@ LV_INLINE void lv_flow_forget(struct lv_worker *w, struct lv_flow *f, u32 hash)
 {
     struct lv_ctx *c = w->ctx;
 
-    lv_hold_release(&c->hold, &f->hold);
-    if (f->state == LV_FLOW_PASS || f->state == LV_FLOW_PASS_CLOSED)
+    lv_hold_release(&c->hold, &f->c.hold);
+    if (f->c.state == LV_FLOW_PASS || f->c.state == LV_FLOW_PASS_CLOSED)
         __atomic_fetch_sub(&c->table.passing, 1, __ATOMIC_RELAXED);
     lv_table_remove(&c->table, f, hash);
 }
@@ -71,8 +71,8 @@ LV_INLINE void lv_send_rst(struct lv_worker *w, const struct lv_flow *f, enum lv
 /* Tell the client that there will be no connection: a RST at the edge of its window, which its stack takes at once. */
 LV_INLINE void lv_refuse(struct lv_worker *w, struct lv_flow *f, u32 hash, enum lv_event why)
 {
-    lv_count_event(w, f->service, why);
-    lv_send_rst(w, f, LV_OUTSIDE, f->seq_delta + 1, f->s_ack, 1);
+    lv_count_event(w, f->c.service, why);
+    lv_send_rst(w, f, LV_OUTSIDE, f->c.seq_delta + 1, f->c.s_ack, 1);
     lv_flow_forget(w, f, hash);
 }
 
@@ -83,31 +83,31 @@ LV_INLINE void lv_send_syn(struct lv_worker *w, struct lv_flow *f)
     struct lv_opts o;
 
     lv_opts_clear(&o);
-    o.mss = f->mss;
-    o.sack_ok = !!(f->flags & LV_F_SACK_C);
-    o.has_ts = !!(f->flags & LV_F_TS_C);
-    o.tsval = f->tsval;
-    if (f->flags & LV_F_WSCALE)
-        o.wscale = lv_wscale_told(f->wscale_c);
+    o.mss = f->c.mss;
+    o.sack_ok = !!(f->c.flags & LV_F_SACK_C);
+    o.has_ts = !!(f->c.flags & LV_F_TS_C);
+    o.tsval = f->c.tsval;
+    if (f->c.flags & LV_F_WSCALE)
+        o.wscale = lv_wscale_told(f->c.wscale_c);
     lv_flow_segment(&s, f, LV_INSIDE);
-    s.flags = (u8)(LV_SYN | ((f->marks & LV_M_ECN) ? LV_ECE | LV_CWR : 0));
-    s.seq = f->s_ack - 1;
-    s.window = f->s_win;
+    s.flags = (u8)(LV_SYN | ((f->c.marks & LV_M_ECN) ? LV_ECE | LV_CWR : 0));
+    s.seq = f->c.s_ack - 1;
+    s.window = f->c.s_win;
     s.options_len = lv_opts_write_syn(s.options, &o);
     lv_flow_send(w, f, LV_INSIDE, &s);
 }
 
 LV_INLINE void lv_syn_timer(struct lv_worker *w, const struct lv_flow *f)
 {
-    lv_ring_push(&w->syn_ring[f->tries], (u32)(f - w->ctx->table.flow), f->opened_ms, w->now_ms + lv_syn_delay_ms[f->tries]);
+    lv_ring_push(&w->syn_ring[f->c.tries], (u32)(f - w->ctx->table.flow), f->c.opened_ms, w->now_ms + lv_syn_delay_ms[f->c.tries]);
 }
 
 /* Begin: the record is filled; send the SYN and wait. */
 LV_INLINE void lv_handshake_start(struct lv_worker *w, struct lv_flow *f)
 {
-    f->opened_ms = f->last_ms = w->now_ms;
+    f->c.opened_ms = f->c.last_ms = w->now_ms;
     lv_flow_set_state(f, LV_FLOW_SYN_SENT);
-    lv_count_event(w, f->service, LV_E_SYN_SENT);
+    lv_count_event(w, f->c.service, LV_E_SYN_SENT);
     lv_send_syn(w, f);
     lv_syn_timer(w, f);
 }
@@ -117,7 +117,7 @@ LV_INLINE void lv_handshake_start(struct lv_worker *w, struct lv_flow *f)
 LV_INLINE enum lv_reason lv_hold_segment(struct lv_worker *w, struct lv_flow *f, const struct lv_pkt *k)
 {
     struct lv_hold *h = &w->ctx->hold;
-    u32 next = f->s_ack + lv_hold_bytes(h, f->hold);
+    u32 next = f->c.s_ack + lv_hold_bytes(h, f->c.hold);
     u32 skip = next - k->tcp.seq, taken;
 
     if (!k->tcp.payload_len && !(k->tcp.flags & LV_FIN))
@@ -125,17 +125,17 @@ LV_INLINE enum lv_reason lv_hold_segment(struct lv_worker *w, struct lv_flow *f,
     if (!lv_tcp_checksum_ok(&k->ip))
         return LV_R_TCP_CHECKSUM;
     /* LIMIT: urgent data before the server's answer is left to the client's retransmission, not held. */
-    if (skip > k->tcp.payload_len || (k->tcp.flags & LV_URG) || (f->flags & LV_F_FIN_C))
+    if (skip > k->tcp.payload_len || (k->tcp.flags & LV_URG) || (f->c.flags & LV_F_FIN_C))
         return k->tcp.flags & LV_URG ? LV_R_HOLD_FULL : LV_R_EARLY;
-    taken = lv_hold_append(h, &f->hold, k->ip.l4 + k->tcp.header_len + skip, k->tcp.payload_len - skip);
-    lv_count_events(w, f->service, LV_E_HELD_BYTES, taken);
+    taken = lv_hold_append(h, &f->c.hold, k->ip.l4 + k->tcp.header_len + skip, k->tcp.payload_len - skip);
+    lv_count_events(w, f->c.service, LV_E_HELD_BYTES, taken);
     if (taken < k->tcp.payload_len - skip)
         return LV_R_HOLD_FULL;
     if (k->tcp.flags & LV_FIN) {
-        f->flags |= LV_F_FIN_C;
-        f->fin_c = next + taken + 1;
+        f->c.flags |= LV_F_FIN_C;
+        f->c.fin_c = next + taken + 1;
     }
-    f->c_nxt = next + taken + !!(k->tcp.flags & LV_FIN);
+    f->c.c_nxt = next + taken + !!(k->tcp.flags & LV_FIN);
     return LV_R_HELD;
 }
 
@@ -144,12 +144,12 @@ LV_INLINE enum lv_verdict lv_early(struct lv_worker *w, struct lv_flow *f, u32 h
                                    const struct lv_opts *o)
 {
     const struct lv_tcp *t = &k->tcp;
-    u16 service = f->service;
+    u16 service = f->c.service;
 
     if (t->flags & LV_RST) {
-        if (t->seq != f->c_nxt && t->seq != f->s_ack)
+        if (t->seq != f->c.c_nxt && t->seq != f->c.s_ack)
             return lv_drop(w, service, LV_R_RST_INVALID);
-        lv_send_rst(w, f, LV_INSIDE, f->s_ack, 0, 0);
+        lv_send_rst(w, f, LV_INSIDE, f->c.s_ack, 0, 0);
         lv_count_event(w, service, LV_E_CLOSED);
         lv_flow_forget(w, f, hash);
         return lv_drop(w, service, LV_R_EARLY);
@@ -157,24 +157,24 @@ LV_INLINE enum lv_verdict lv_early(struct lv_worker *w, struct lv_flow *f, u32 h
     if (t->flags & LV_SYN) {
         struct lv_segment s;
 
-        if (t->seq == f->s_ack - 1 || (t->flags & LV_ACK))
+        if (t->seq == f->c.s_ack - 1 || (t->flags & LV_ACK))
             return lv_drop(w, service, LV_R_EARLY);
         if (w->challenges_left) { /* RFC 5961 section 4; a client that started anew answers with a valid RST */
             w->challenges_left--;
             lv_flow_segment(&s, f, LV_OUTSIDE);
             s.flags = LV_ACK;
-            s.seq = f->seq_delta + 1;
-            s.ack = f->c_nxt;
+            s.seq = f->c.seq_delta + 1;
+            s.ack = f->c.c_nxt;
             s.window = (u16)w->ctx->config.offered_window;
             lv_flow_send(w, f, LV_OUTSIDE, &s);
         }
         return lv_drop(w, service, LV_R_SYN_IN_FLOW);
     }
-    if (!(t->flags & LV_ACK) || t->ack != f->seq_delta + 1)
+    if (!(t->flags & LV_ACK) || t->ack != f->c.seq_delta + 1)
         return lv_drop(w, service, LV_R_EARLY);
-    f->c_win = t->window;
-    if (o->has_ts && (f->flags & LV_F_TS_C) && lv_after(o->tsval, f->tsval))
-        f->tsval = o->tsval;
+    f->c.c_win = t->window;
+    if (o->has_ts && (f->c.flags & LV_F_TS_C) && lv_after(o->tsval, f->c.tsval))
+        f->c.tsval = o->tsval;
     return lv_drop(w, service, lv_hold_segment(w, f, k));
 }
 
@@ -183,9 +183,9 @@ LV_INLINE enum lv_verdict lv_early(struct lv_worker *w, struct lv_flow *f, u32 h
 LV_INLINE void lv_deliver(struct lv_worker *w, struct lv_flow *f, u32 server_tsval, u32 server_window)
 {
     struct lv_hold *h = &w->ctx->hold;
-    u32 held = lv_hold_bytes(h, f->hold), left, offset = 0, packets = 0;
-    u32 ts_bytes = (f->flags & LV_F_TS_S) ? 12 : 0;
-    u32 step = LV_MIN((u32)(f->mss ? f->mss : 536), (u32)LV_SEGMENT_MAX_BYTES);
+    u32 held = lv_hold_bytes(h, f->c.hold), left, offset = 0, packets = 0;
+    u32 ts_bytes = (f->c.flags & LV_F_TS_S) ? 12 : 0;
+    u32 step = LV_MIN((u32)(f->c.mss ? f->c.mss : 536), (u32)LV_SEGMENT_MAX_BYTES);
     struct lv_segment s;
     struct lv_opts o;
     u8 data[LV_SEGMENT_MAX_BYTES];
@@ -194,16 +194,16 @@ LV_INLINE void lv_deliver(struct lv_worker *w, struct lv_flow *f, u32 server_tsv
     left = LV_MIN(held, server_window);
     lv_opts_clear(&o);
     o.has_ts = ts_bytes != 0;
-    o.tsval = f->tsval;
+    o.tsval = f->c.tsval;
     o.tsecr = server_tsval;
     do {
-        u32 n = lv_hold_read(h, f->hold, offset, data, LV_MIN(left, step));
+        u32 n = lv_hold_read(h, f->c.hold, offset, data, LV_MIN(left, step));
 
         lv_flow_segment(&s, f, LV_INSIDE);
         s.flags = LV_ACK;
-        s.seq = f->s_ack + offset;
-        s.ack = f->s_nxt;
-        s.window = lv_window_rescale(f->c_win, lv_wscale_own(f->wscale_c), lv_wscale_told(f->wscale_c));
+        s.seq = f->c.s_ack + offset;
+        s.ack = f->c.s_nxt;
+        s.window = lv_window_rescale(f->c.c_win, lv_wscale_own(f->c.wscale_c), lv_wscale_told(f->c.wscale_c));
         s.options_len = lv_opts_write_ts(s.options, &o);
         s.payload = data;
         s.payload_len = n;
@@ -211,15 +211,15 @@ LV_INLINE void lv_deliver(struct lv_worker *w, struct lv_flow *f, u32 server_tsv
         left -= n;
         if (n && !left)
             s.flags |= LV_PSH;
-        if (offset == held && (f->flags & LV_F_FIN_C))
+        if (offset == held && (f->c.flags & LV_F_FIN_C))
             s.flags |= LV_FIN;
         lv_flow_send(w, f, LV_INSIDE, &s);
         packets++;
     } while (left && packets < LV_OUT_MAX_PER_CALL - 2);
     if (offset < held)
-        f->flags &= (u8)~LV_F_FIN_C;
-    f->c_nxt = f->s_ack + offset + !!(f->flags & LV_F_FIN_C);
-    lv_hold_release(h, &f->hold);
+        f->c.flags &= (u8)~LV_F_FIN_C;
+    f->c.c_nxt = f->c.s_ack + offset + !!(f->c.flags & LV_F_FIN_C);
+    lv_hold_release(h, &f->c.hold);
 }
 
 /* With window zero in our SYN-ACK the client waits for this. */
@@ -229,14 +229,14 @@ LV_INLINE void lv_open_window(struct lv_worker *w, struct lv_flow *f, u32 server
     struct lv_opts o;
 
     lv_opts_clear(&o);
-    o.has_ts = !!(f->flags & LV_F_TS_C) && !!(f->flags & LV_F_TS_S);
-    o.tsval = server_tsval + f->ts_delta;
-    o.tsecr = f->tsval;
+    o.has_ts = !!(f->c.flags & LV_F_TS_C) && !!(f->c.flags & LV_F_TS_S);
+    o.tsval = server_tsval + f->c.ts_delta;
+    o.tsecr = f->c.tsval;
     lv_flow_segment(&s, f, LV_OUTSIDE);
     s.flags = LV_ACK;
-    s.seq = f->s_nxt + f->seq_delta;
-    s.ack = f->s_ack;
-    s.window = lv_window_rescale(f->s_win, lv_wscale_own(f->wscale_s), lv_wscale_told(f->wscale_s));
+    s.seq = f->c.s_nxt + f->c.seq_delta;
+    s.ack = f->c.s_ack;
+    s.window = lv_window_rescale(f->c.s_win, lv_wscale_own(f->c.wscale_s), lv_wscale_told(f->c.wscale_s));
     s.options_len = lv_opts_write_ts(s.options, &o);
     lv_flow_send(w, f, LV_OUTSIDE, &s);
 }
@@ -244,37 +244,37 @@ LV_INLINE void lv_open_window(struct lv_worker *w, struct lv_flow *f, u32 server
 /* The server's SYN-ACK: its options are learned, the translation is settled, the held data goes out. */
 LV_INLINE void lv_opened(struct lv_worker *w, struct lv_flow *f, const struct lv_tcp *t, const struct lv_opts *o)
 {
-    const struct lv_service *sv = &lv_services_of(w)->service[f->service];
+    const struct lv_service *sv = &lv_services_of(w)->service[f->c.service];
     struct lv_server_options so = {o->mss, o->wscale, o->sack_ok, o->has_ts, 0};
     u8 own = 0;
 
-    if (f->marks & LV_M_ECN)
+    if (f->c.marks & LV_M_ECN)
         so.ecn = !!(t->flags & LV_ECE);
     lv_learned_put(&w->ctx->learning, &f->key.server, f->key.sport, &so, t->window, sv->wscale, w->now_ms);
-    if (!(f->flags & LV_F_WSCALE)) {
-        f->wscale_c = f->wscale_s = 0;
+    if (!(f->c.flags & LV_F_WSCALE)) {
+        f->c.wscale_c = f->c.wscale_s = 0;
     } else if (o->wscale == LV_WSCALE_NONE) { /* the server wants none: its windows and those it is told are plain */
-        f->wscale_c = lv_wscale_pair(lv_wscale_own(f->wscale_c), 0);
-        f->wscale_s = lv_wscale_pair(0, lv_wscale_told(f->wscale_s));
+        f->c.wscale_c = lv_wscale_pair(lv_wscale_own(f->c.wscale_c), 0);
+        f->c.wscale_s = lv_wscale_pair(0, lv_wscale_told(f->c.wscale_s));
     } else {
         own = o->wscale;
-        f->wscale_s = lv_wscale_pair(own, lv_wscale_told(f->wscale_s));
+        f->c.wscale_s = lv_wscale_pair(own, lv_wscale_told(f->c.wscale_s));
     }
-    if ((f->flags & LV_F_TS_C) && o->has_ts) {
-        f->flags |= LV_F_TS_S;
-        f->ts_delta -= o->tsval;
+    if ((f->c.flags & LV_F_TS_C) && o->has_ts) {
+        f->c.flags |= LV_F_TS_S;
+        f->c.ts_delta -= o->tsval;
     } else {
-        f->ts_delta = 0;
+        f->c.ts_delta = 0;
     }
-    if ((f->flags & LV_F_SACK_C) && o->sack_ok)
-        f->flags |= LV_F_SACK_S;
-    f->seq_delta -= t->seq;
-    f->c_ack = f->s_nxt = t->seq + 1;
-    f->s_win = (u16)(t->window >> own);
-    f->mss = o->mss;
-    f->last_ms = w->now_ms;
+    if ((f->c.flags & LV_F_SACK_C) && o->sack_ok)
+        f->c.flags |= LV_F_SACK_S;
+    f->c.seq_delta -= t->seq;
+    f->c.c_ack = f->c.s_nxt = t->seq + 1;
+    f->c.s_win = (u16)(t->window >> own);
+    f->c.mss = o->mss;
+    f->c.last_ms = w->now_ms;
     lv_flow_set_state(f, LV_FLOW_ESTABLISHED);
-    lv_count_event(w, f->service, LV_E_OPENED);
+    lv_count_event(w, f->c.service, LV_E_OPENED);
     lv_deliver(w, f, o->tsval, t->window);
     if (sv->window_zero)
         lv_open_window(w, f, o->tsval);
@@ -285,8 +285,8 @@ LV_INLINE enum lv_verdict lv_server_answer(struct lv_worker *w, struct lv_flow *
                                            const struct lv_opts *o)
 {
     const struct lv_tcp *t = &k->tcp;
-    u16 service = f->service;
-    int acked = (t->flags & LV_ACK) && t->ack == f->s_ack;
+    u16 service = f->c.service;
+    int acked = (t->flags & LV_ACK) && t->ack == f->c.s_ack;
 
     if (t->flags & LV_RST) {
         if (!acked)
@@ -317,12 +317,12 @@ LV_INLINE void lv_handshake_tick(struct lv_worker *w)
             u32 hash = lv_table_hash(table, &key);
 
             lv_lock(lv_table_lock(table, hash));
-            if (lv_key_eq(&f->key, &key) && f->state == LV_FLOW_SYN_SENT && f->opened_ms == t.stamp && f->tries == stage) {
+            if (lv_key_eq(&f->key, &key) && f->c.state == LV_FLOW_SYN_SENT && f->c.opened_ms == t.stamp && f->c.tries == stage) {
                 if (stage == LV_SYN_STAGES - 1) {
                     lv_refuse(w, f, hash, LV_E_TIMED_OUT);
                 } else {
-                    f->tries++;
-                    lv_count_event(w, f->service, LV_E_SYN_RETRANS);
+                    f->c.tries++;
+                    lv_count_event(w, f->c.service, LV_E_SYN_RETRANS);
                     lv_send_syn(w, f);
                     lv_syn_timer(w, f);
                 }

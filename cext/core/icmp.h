@@ -27,28 +27,28 @@ LV_INLINE enum lv_verdict lv_icmp_about_flow(struct lv_worker *w, struct lv_flow
                                              enum lv_side side)
 {
     struct lv_csum_diff d = {0};
-    u16 service = f->service;
+    u16 service = f->c.service;
     u8 *t = k->quoted.l4;
     int odd = (int)(t - k->ip.l4) & 1;
 
-    if (f->state == LV_FLOW_PASS || f->state == LV_FLOW_PASS_CLOSED)
+    if (f->c.state == LV_FLOW_PASS || f->c.state == LV_FLOW_PASS_CLOSED)
         return lv_pass(w, service);
     if (side == LV_OUTSIDE) { /* quotes a segment of the server as the client would have seen it */
-        u32 seq = k->tcp.seq - f->seq_delta;
+        u32 seq = k->tcp.seq - f->c.seq_delta;
 
-        if (f->state == LV_FLOW_SYN_SENT || !lv_within(seq, f->c_ack - 1, f->s_nxt))
+        if (f->c.state == LV_FLOW_SYN_SENT || !lv_within(seq, f->c.c_ack - 1, f->c.s_nxt))
             return lv_drop(w, service, LV_R_ICMP_INVALID);
         lv_change32(&d, t + 4, seq, odd);
     } else { /* quotes a segment of the client, or our SYN in its name */
-        if (!lv_within(k->tcp.seq, f->s_ack - 1, f->c_nxt))
+        if (!lv_within(k->tcp.seq, f->c.s_ack - 1, f->c.c_nxt))
             return lv_drop(w, service, LV_R_ICMP_INVALID);
-        if (f->state == LV_FLOW_SYN_SENT) {
+        if (f->c.state == LV_FLOW_SYN_SENT) {
             if (lv_icmp_is_unreachable(k))
                 lv_refuse(w, f, hash, LV_E_REFUSED);
             return lv_drop(w, service, lv_icmp_is_too_big(k) ? LV_R_ICMP_INVALID : LV_R_ICMP_CONSUMED);
         }
         if (k->quoted_ack)
-            lv_change32(&d, t + 8, k->tcp.ack + f->seq_delta, odd);
+            lv_change32(&d, t + 8, k->tcp.ack + f->c.seq_delta, odd);
     }
     lv_diff_apply(&d, k->ip.l4 + 2);
     lv_count_event(w, service, LV_E_TRANSLATED);

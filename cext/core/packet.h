@@ -121,6 +121,12 @@ LV_INLINE enum lv_kind lv_junk(struct lv_ip *ip, enum lv_reason reason)
     return LV_KIND_JUNK;
 }
 
+/* Are n bytes at p within the IP packet? Compared with both ends: `end` is the one that the BPF verifier knows. */
+LV_INLINE int lv_fits(const u8 *p, u32 n, const struct lv_ip *ip, const u8 *end)
+{
+    return p + n <= end && p + n <= ip->end;
+}
+
 /* IPv4, RFC 791. `quoted`: the packet inside an ICMP error may be cut off, so its length is not compared. */
 LV_INLINE enum lv_kind lv_parse_ip4(struct lv_ip *ip, u8 *p, u8 *end, int quoted)
 {
@@ -185,24 +191,24 @@ LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, int quoted
 
         switch (next) {
         case 43: /* routing: with segments left this is not the last destination, and not the one of the checksum */
-            if (q + 8 > ip->end || q[3])
+            if (!lv_fits(q, 8, ip, end) || q[3])
                 return lv_junk(ip, LV_R_EXT_HEADERS);
             len = 8 + (u32)q[1] * 8;
             break;
         case 0:   /* hop-by-hop */
         case 60:  /* destination options */
         case 135: /* mobility */
-            if (q + 8 > ip->end)
+            if (!lv_fits(q, 8, ip, end))
                 return lv_junk(ip, LV_R_EXT_HEADERS);
             len = 8 + (u32)q[1] * 8;
             break;
         case 51: /* authentication, RFC 4302: length in 32-bit words minus 2 */
-            if (q + 8 > ip->end)
+            if (!lv_fits(q, 8, ip, end))
                 return lv_junk(ip, LV_R_EXT_HEADERS);
             len = 8 + (u32)q[1] * 4;
             break;
         case 44: /* fragment */
-            if (q + 8 > ip->end)
+            if (!lv_fits(q, 8, ip, end))
                 return lv_junk(ip, LV_R_EXT_HEADERS);
             if (lv_get16(q + 2) & 0xfff8)
                 ip->fragment = 2;
@@ -215,7 +221,7 @@ LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, int quoted
             ip->l4 = q;
             return LV_KIND_OTHER;
         }
-        if (q + len > ip->end)
+        if (!lv_fits(q, len, ip, end))
             return lv_junk(ip, LV_R_EXT_HEADERS);
         if (ip->fragment == 2) { /* what follows is the middle of something */
             ip->proto = q[0];
@@ -236,12 +242,12 @@ LV_INLINE enum lv_kind lv_parse_ip(struct lv_ip *ip, u8 *p, u8 *end, u16 proto, 
 }
 
 /* TCP header, RFC 9293 section 3.1. The flag combinations refused are those no stack sends. */
-LV_INLINE enum lv_kind lv_parse_tcp(struct lv_ip *ip, struct lv_tcp *t)
+LV_INLINE enum lv_kind lv_parse_tcp(struct lv_ip *ip, u8 *end, struct lv_tcp *t)
 {
     u8 *p = ip->l4;
     u8 f;
 
-    if (p + 20 > ip->end)
+    if (!lv_fits(p, 20, ip, end))
         return ip->fragment ? LV_KIND_FRAGMENT : lv_junk(ip, LV_R_SHORT);
     t->sport = lv_get16(p);
     t->dport = lv_get16(p + 2);
@@ -252,7 +258,7 @@ LV_INLINE enum lv_kind lv_parse_tcp(struct lv_ip *ip, struct lv_tcp *t)
     t->window = lv_get16(p + 14);
     if (t->header_len < 20 || !t->sport || !t->dport)
         return lv_junk(ip, LV_R_TCP_HEADER);
-    if (p + t->header_len > ip->end)
+    if (!lv_fits(p, t->header_len, ip, end))
         return ip->fragment ? LV_KIND_FRAGMENT : lv_junk(ip, LV_R_TCP_HEADER);
     if (!(f & (LV_SYN | LV_RST | LV_ACK)) || ((f & LV_SYN) && (f & (LV_FIN | LV_RST))) ||
         ((f & LV_RST) && (f & LV_FIN)))
@@ -269,12 +275,12 @@ LV_INLINE int lv_icmp_is_error(u8 family, u8 type)
 }
 
 /* An ICMP error and the start of the packet it quotes. Anything that is not an error about TCP is not ours. */
-LV_INLINE enum lv_kind lv_parse_icmp(struct lv_pkt *k)
+LV_INLINE enum lv_kind lv_parse_icmp(struct lv_pkt *k, u8 *end)
 {
     u8 *p = k->ip.l4;
     u8 *t;
 
-    if (k->ip.fragment || p + 8 > k->ip.end)
+    if (k->ip.fragment || !lv_fits(p, 8, &k->ip, end))
         return LV_KIND_OTHER;
     k->icmp_type = p[0];
     k->icmp_code = p[1];
@@ -285,12 +291,12 @@ LV_INLINE enum lv_kind lv_parse_icmp(struct lv_pkt *k)
     if (k->quoted.proto != LV_IPPROTO_TCP || k->quoted.fragment == 2)
         return LV_KIND_OTHER;
     t = k->quoted.l4;
-    if (t + LV_ICMP_QUOTE_MIN > k->quoted.end)
+    if (!lv_fits(t, LV_ICMP_QUOTE_MIN, &k->quoted, end))
         return LV_KIND_OTHER;
     k->tcp.sport = lv_get16(t);
     k->tcp.dport = lv_get16(t + 2);
     k->tcp.seq = lv_get32(t + 4);
-    k->quoted_ack = t + 12 <= k->quoted.end;
+    k->quoted_ack = (u8)lv_fits(t, 12, &k->quoted, end);
     k->tcp.ack = k->quoted_ack ? lv_get32(t + 8) : 0;
     return LV_KIND_ICMP_ERROR;
 }
@@ -321,9 +327,9 @@ LV_INLINE enum lv_kind lv_parse(struct lv_pkt *k, u8 *p, u8 *end, u16 proto)
     if (kind != LV_KIND_OTHER || k->ip.fragment == 2)
         return kind;
     if (k->ip.proto == LV_IPPROTO_TCP)
-        return lv_parse_tcp(&k->ip, &k->tcp);
+        return lv_parse_tcp(&k->ip, end, &k->tcp);
     if (k->ip.proto == (k->ip.family == 4 ? LV_IPPROTO_ICMP : LV_IPPROTO_ICMPV6))
-        return lv_parse_icmp(k);
+        return lv_parse_icmp(k, end);
     return LV_KIND_OTHER;
 }
 

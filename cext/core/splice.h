@@ -22,9 +22,9 @@ LV_INLINE void lv_challenge(struct lv_worker *w, const struct lv_flow *f)
     w->challenges_left--;
     lv_flow_segment(&s, f, LV_OUTSIDE);
     s.flags = LV_ACK;
-    s.seq = f->s_nxt + f->seq_delta;
-    s.ack = f->s_ack;
-    s.window = lv_window_rescale(f->s_win, lv_wscale_own(f->wscale_s), lv_wscale_told(f->wscale_s));
+    s.seq = f->c.s_nxt + f->c.seq_delta;
+    s.ack = f->c.s_ack;
+    s.window = lv_window_rescale(f->c.s_win, lv_wscale_own(f->c.wscale_s), lv_wscale_told(f->c.wscale_s));
     lv_flow_send(w, f, LV_OUTSIDE, &s);
 }
 
@@ -35,14 +35,14 @@ LV_INLINE void lv_ack_again(struct lv_worker *w, const struct lv_flow *f, const 
     struct lv_opts mine;
 
     lv_opts_clear(&mine);
-    mine.has_ts = !!(f->flags & LV_F_TS_S);
-    mine.tsval = f->tsval;
+    mine.has_ts = !!(f->c.flags & LV_F_TS_S);
+    mine.tsval = f->c.tsval;
     mine.tsecr = o->tsval;
     lv_flow_segment(&s, f, LV_INSIDE);
     s.flags = LV_ACK;
-    s.seq = f->s_ack;
-    s.ack = f->s_nxt;
-    s.window = lv_window_rescale(f->c_win, lv_wscale_own(f->wscale_c), lv_wscale_told(f->wscale_c));
+    s.seq = f->c.s_ack;
+    s.ack = f->c.s_nxt;
+    s.window = lv_window_rescale(f->c.c_win, lv_wscale_own(f->c.wscale_c), lv_wscale_told(f->c.wscale_c));
     s.options_len = lv_opts_write_ts(s.options, &mine);
     lv_flow_send(w, f, LV_INSIDE, &s);
 }
@@ -52,33 +52,25 @@ LV_INLINE void lv_apply(struct lv_worker *w, struct lv_flow *f, struct lv_pkt *k
     struct lv_csum_diff d = {0};
 
     if (side == LV_OUTSIDE)
-        lv_translate_to_server(f, k->ip.l4, o, &d);
+        lv_translate_to_server(&f->c, k->ip.l4, o, &d);
     else
-        lv_translate_to_client(f, k->ip.l4, o, &d);
+        lv_translate_to_client(&f->c, k->ip.l4, o, &d);
     lv_diff_apply(&d, k->ip.l4 + 16);
-    lv_count_event(w, f->service, LV_E_TRANSLATED);
-}
-
-/* Does an ACK of the client fit a closed flow, or is it of a new connection on the same ports? */
-LV_INLINE int lv_fits_closed(const struct lv_flow *f, const struct lv_tcp *t)
-{
-    u32 ack = t->ack - f->seq_delta;
-
-    return !(t->flags & LV_ACK) || lv_within(ack, f->c_ack - 0xffffu, f->s_nxt);
+    lv_count_event(w, f->c.service, LV_E_TRANSLATED);
 }
 
 /* Segment of an open or closed flow, neither SYN nor SYN-ACK. */
 LV_INLINE enum lv_verdict lv_splice(struct lv_worker *w, struct lv_flow *f, struct lv_pkt *k, enum lv_side side)
 {
     enum lv_reason reason;
-    u8 before = f->state;
+    u8 before = f->c.state;
     struct lv_opts o;
 
-    reason = lv_flow_track(f, &k->tcp, side, w->now_ms);
+    reason = lv_flow_track(&f->c, &k->tcp, side, w->now_ms);
     if (reason != LV_R_COUNT)
-        return lv_drop(w, f->service, reason);
-    if (before == LV_FLOW_ESTABLISHED && f->state == LV_FLOW_CLOSED)
-        lv_count_event(w, f->service, LV_E_CLOSED);
+        return lv_drop(w, f->c.service, reason);
+    if (before == LV_FLOW_ESTABLISHED && f->c.state == LV_FLOW_CLOSED)
+        lv_count_event(w, f->c.service, LV_E_CLOSED);
     lv_opts_read(&o, k->ip.l4, k->tcp.header_len, 0);
     lv_apply(w, f, k, side, &o);
     return LV_REWRITE;
@@ -89,7 +81,7 @@ LV_INLINE u16 lv_service_of_flow(const struct lv_services *s, const struct lv_fl
 {
     struct lv_pkt k;
 
-    k.tags = f->tags & 0xf;
+    k.tags = f->c.tags & 0xf;
     k.tci[0] = f->key.vid[0];
     k.tci[1] = f->key.vid[1];
     return lv_service_find(s, &f->key.server, f->key.sport, &k);
@@ -108,11 +100,11 @@ LV_INLINE void lv_know(struct lv_worker *w, const struct lv_pkt *k, const struct
     if (!f)
         return;
     __atomic_fetch_add(&t->passing, 1, __ATOMIC_RELAXED);
-    f->service = service;
-    f->tags = lv_tags_pack(k);
-    f->opened_ms = w->now_ms;
+    f->c.service = service;
+    f->c.tags = lv_tags_pack(k);
+    f->c.opened_ms = w->now_ms;
     lv_flow_set_state(f, LV_FLOW_PASS);
-    lv_flow_track_pass(f, &k->tcp, LV_INSIDE, w->now_ms);
+    lv_flow_track_pass(&f->c, &k->tcp, LV_INSIDE, w->now_ms);
 }
 
 #endif

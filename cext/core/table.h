@@ -79,7 +79,7 @@ LV_INLINE struct lv_flow *lv_table_find(struct lv_table *t, const struct lv_key 
 
         if (lv_key_eq(&f->key, key))
             return f;
-        i = f->next;
+        i = f->c.next;
     }
     return 0;
 }
@@ -93,7 +93,7 @@ LV_INLINE struct lv_flow *lv_table_insert(struct lv_table *t, const struct lv_ke
     lv_lock(&t->free_lock);
     i = t->free;
     if (i != LV_NIL) {
-        t->free = t->flow[i].next;
+        t->free = t->flow[i].c.next;
         t->used++;
     }
     lv_unlock(&t->free_lock);
@@ -102,14 +102,14 @@ LV_INLINE struct lv_flow *lv_table_insert(struct lv_table *t, const struct lv_ke
     f = &t->flow[i];
     lv_zero(f, sizeof(*f));
     f->key = *key;
-    f->next = t->head[hash & t->mask];
+    f->c.next = t->head[hash & t->mask];
     t->head[hash & t->mask] = i;
     return f;
 }
 
 LV_INLINE void lv_flow_set_state(struct lv_flow *f, enum lv_flow_state state)
 {
-    __atomic_store_n(&f->state, (u8)state, __ATOMIC_RELEASE);
+    __atomic_store_n(&f->c.state, (u8)state, __ATOMIC_RELEASE);
 }
 
 LV_INLINE void lv_table_remove(struct lv_table *t, struct lv_flow *f, u32 hash)
@@ -118,11 +118,11 @@ LV_INLINE void lv_table_remove(struct lv_table *t, struct lv_flow *f, u32 hash)
     u32 *link = &t->head[hash & t->mask];
 
     while (*link != self)
-        link = &t->flow[*link].next;
-    *link = f->next;
+        link = &t->flow[*link].c.next;
+    *link = f->c.next;
     lv_flow_set_state(f, LV_FLOW_FREE);
     lv_lock(&t->free_lock);
-    f->next = t->free;
+    f->c.next = t->free;
     t->free = self;
     t->used--;
     lv_unlock(&t->free_lock);
@@ -145,14 +145,14 @@ LV_INLINE void lv_table_attach(struct lv_table *t, struct lv_flow *flow, u32 cap
         struct lv_flow *f = &flow[i];
         u32 *first = &t->free;
 
-        if (f->state != LV_FLOW_FREE && f->state < LV_FLOW_STATES) {
+        if (f->c.state != LV_FLOW_FREE && f->c.state < LV_FLOW_STATES) {
             first = &head[lv_table_hash(t, &f->key) & t->mask];
             t->used++;
-            t->passing += f->state == LV_FLOW_PASS || f->state == LV_FLOW_PASS_CLOSED;
+            t->passing += f->c.state == LV_FLOW_PASS || f->c.state == LV_FLOW_PASS_CLOSED;
         } else {
-            f->state = LV_FLOW_FREE;
+            f->c.state = LV_FLOW_FREE;
         }
-        f->next = *first;
+        f->c.next = *first;
         *first = i;
     }
 }

@@ -54,7 +54,7 @@ LV_INLINE void lv_blank(struct lv_csum_diff *d, u8 *tcp, u32 at, u32 len)
 }
 
 /* Segment from the client to the server. `o` holds the options as read from this header. */
-LV_INLINE void lv_translate_to_server(const struct lv_flow *f, u8 *tcp, const struct lv_opts *o, struct lv_csum_diff *d)
+LV_INLINE void lv_translate_to_server(const struct lv_conn *f, u8 *tcp, const struct lv_opts *o, struct lv_csum_diff *d)
 {
     u32 i;
 
@@ -81,7 +81,7 @@ LV_INLINE void lv_translate_to_server(const struct lv_flow *f, u8 *tcp, const st
 }
 
 /* Segment from the server to the client. */
-LV_INLINE void lv_translate_to_client(const struct lv_flow *f, u8 *tcp, const struct lv_opts *o, struct lv_csum_diff *d)
+LV_INLINE void lv_translate_to_client(const struct lv_conn *f, u8 *tcp, const struct lv_opts *o, struct lv_csum_diff *d)
 {
     lv_change32(d, tcp + 4, lv_get32(tcp + 4) + f->seq_delta, 0);
     if (!(tcp[13] & LV_RST))
