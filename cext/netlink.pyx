@@ -6,8 +6,8 @@ its own thread. Must not know: flows, interfaces, what a packet says.
 
 How the kernel delivers (net/netfilter/nfnetlink_queue.c): one datagram with one message for each packet, so recvmmsg
 with one buffer for each. Verdicts go the other way as a row of messages in one send; the kernel works through them in
-the system call, and what is accepted runs through the rest of the stack there. It searches its queue from the oldest packet
-on, so verdicts in the order of the ids cost no search, and keep packets in order.
+the system call, and what is accepted runs through the rest of the stack there. It searches its queue from the oldest
+packet on, so verdicts in the order of the ids cost no search, and keep packets in order.
 
 A run of equal verdicts without payload is one NFQNL_MSG_VERDICT_BATCH, "everything up to this id". That is only right
 while everything before the run has been answered; therefore the verdicts of a send that failed are made up for by a

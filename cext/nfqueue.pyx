@@ -29,7 +29,7 @@ from cext.queues import kernel_queues
 
 from cext.dataplane cimport (
     LV_DROP, LV_L2, LV_PASS, LV_REWRITE, Dataplane, lv_engine_packet, lv_engine_tick, lv_frame, lv_out,
-    lv_outq_has_room, lv_verdict, lv_worker, lv_worker_clock,
+    lv_outq_has_room, lv_verdict, lv_worker_clock,
 )
 from cext.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, poll, pollfd, read, write
 from cext.netlink cimport (
@@ -40,16 +40,6 @@ cdef extern from "<linux/netfilter.h>":
     enum:
         NF_DROP
         NF_ACCEPT
-
-cdef extern from *:
-    """
-    /* Between two turns the worker holds no pointer into the services, so their owner may free old ones. */
-    static void lv_quiescent(struct lv_worker *w)
-    {
-        __atomic_fetch_add(&w->quiescent, 1, __ATOMIC_RELEASE);
-    }
-    """
-    void lv_quiescent(lv_worker *w) noexcept nogil
 
 cdef enum:
     # Timers are due this often; also how long a worker sleeps at most.
@@ -220,7 +210,6 @@ cdef class QueueWorker:
                 self.next_tick_ms = self.now_ms + TICK_MS
             self.send_output()
             self.socket.flush()
-            lv_quiescent(self.worker)
             self.upkeep()
             if self.stopping:
                 if drain_until_ms == 0:
