@@ -24,7 +24,6 @@ cdef extern from "core/engine.h" nogil:
         LV_SERVICES_MAX
         LV_VID_ANY
         LV_HALF_WAYS
-        LV_HALF_RETRIES
         LV_SYN_STAGES
         LV_HOLD_BLOCK_BYTES
         LV_LEARNED_ENTRIES
@@ -93,7 +92,6 @@ cdef extern from "core/engine.h" nogil:
 
     struct lv_learning:
         lv_learned *entry
-        lv_sipkey key
 
     struct lv_config:
         u32 flows
@@ -114,6 +112,7 @@ cdef extern from "core/engine.h" nogil:
 
     struct lv_halfopen:
         lv_half *entry
+        u64 seed
         u32 sets_mask
         u32 used
 
@@ -132,7 +131,6 @@ cdef extern from "core/engine.h" nogil:
         u32 index
         lv_halfopen half
         lv_ring *syn_ring
-        lv_ring *half_ring
         u64 *count
         lv_outq outq
         lv_cookie_keys keys
@@ -208,11 +206,10 @@ DROP_REASONS = dict(zip(_names[:LV_R_COUNT], _texts[:LV_R_COUNT]))
 EVENTS = dict(zip(_names[LV_R_COUNT:], _texts[LV_R_COUNT:]))
 FLOW_STATES = ("free", "syn_sent", "established", "closed", "pass", "pass_closed")
 
-# Header of the shared memory file: magic, layout version, size of a record, number of records, boot id, and the key of the
-# learned options' hash (they stay where they are; the flow table's hash is made anew).
+# Header of the shared memory file: magic, layout version, size of a record, number of records, boot id.
 _MAGIC = b"LEVEEFLW"
-_LAYOUT = 1
-_HEADER = struct.Struct("<8sIII36s16s")
+_LAYOUT = 2
+_HEADER = struct.Struct("<8sIII36s")
 _HEADER_BYTES = 4096
 _LEARNED_BYTES = LV_LEARNED_ENTRIES * sizeof(lv_learned)
 _RECORDS_AT = _HEADER_BYTES + (_LEARNED_BYTES + 4095) // 4096 * 4096
@@ -270,11 +267,10 @@ cdef u32 _half_entries(object config):
 
 def memory_bytes(config):
     """Bytes of memory by table."""
-    rings = LV_HALF_RETRIES * _power_of_two(_half_entries(config)) + LV_SYN_STAGES * _syn_timers(config)
     return {
         "flows": config.flows * sizeof(lv_flow) + 4 * _power_of_two(config.flows),
         "half_open": config.workers * _half_entries(config) * sizeof(lv_half),
-        "timers": config.workers * rings * sizeof(lv_timer),
+        "timers": config.workers * LV_SYN_STAGES * _syn_timers(config) * sizeof(lv_timer),
         "hold": config.hold_total_bytes // LV_HOLD_BLOCK_BYTES * LV_HOLD_BLOCK_BYTES,
         "learned": _LEARNED_BYTES,
         "counters": config.workers * LV_SERVICES_MAX * LV_COUNTERS * 8,
@@ -299,25 +295,25 @@ def _boot_id():
 
 
 def _read_header(file):
-    """(number of records, hash key) of a file of this layout and this boot, else None."""
+    """Number of records of a file of this layout and this boot, else None."""
     raw = os.pread(file, _HEADER.size, 0)
     if len(raw) < _HEADER.size:
         return None
-    magic, layout, size, count, boot, key = _HEADER.unpack(raw)
+    magic, layout, size, count, boot = _HEADER.unpack(raw)
     if (magic, layout, size, boot) != (_MAGIC, _LAYOUT, sizeof(lv_flow), _boot_id()):
         return None
     if os.fstat(file).st_size != _RECORDS_AT + count * sizeof(lv_flow):
         return None
-    return count, key
+    return count
 
 
-def _make_file(path, flows, key, learned, records):
+def _make_file(path, flows, learned, records):
     """A new file beside the old one, renamed over it when it is whole."""
     new = f"{path}.new"
     file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
         os.posix_fallocate(file, 0, _RECORDS_AT + flows * sizeof(lv_flow))
-        os.pwrite(file, _HEADER.pack(_MAGIC, _LAYOUT, sizeof(lv_flow), flows, _boot_id(), key), 0)
+        os.pwrite(file, _HEADER.pack(_MAGIC, _LAYOUT, sizeof(lv_flow), flows, _boot_id()), 0)
         os.pwrite(file, learned, _HEADER_BYTES)
         os.pwrite(file, records, _RECORDS_AT)
         os.rename(new, path)
@@ -343,24 +339,21 @@ cdef bytes _live_records(bytes raw, u32 most):
 
 
 def _open_shared(path, flows):
-    """(mapping, hash key): a predecessor's records if they can be used, else empty ones."""
+    """The mapping, with a predecessor's records if they can be used, else empty ones."""
     size = _RECORDS_AT + flows * sizeof(lv_flow)
     if path is None:
-        return mmap.mmap(-1, size), secrets.token_bytes(16)
+        return mmap.mmap(-1, size)
     try:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            header = _read_header(file)
-            if header is None or header[0] != flows:
-                count, key = header or (0, secrets.token_bytes(16))
-                learned = os.pread(file, _LEARNED_BYTES, _HEADER_BYTES) if header else b""
-                raw = os.pread(file, count * sizeof(lv_flow), _RECORDS_AT)
+            count = _read_header(file)
+            if count != flows:
+                learned = os.pread(file, _LEARNED_BYTES, _HEADER_BYTES) if count else b""
+                raw = os.pread(file, (count or 0) * sizeof(lv_flow), _RECORDS_AT)
                 os.close(file)
                 file = -1
-                file = _make_file(path, flows, key, learned, _live_records(raw, flows))
-            else:
-                key = header[1]
-            return mmap.mmap(file, size), key
+                file = _make_file(path, flows, learned, _live_records(raw, flows))
+            return mmap.mmap(file, size)
         finally:
             if file >= 0:
                 os.close(file)
@@ -400,9 +393,8 @@ cdef class Dataplane:
         ctx.config.ts_offset = secrets.randbits(32)
         ctx.table.key.k0 = secrets.randbits(64)
         ctx.table.key.k1 = secrets.randbits(64)
-        self.shared, key = _open_shared(config.path, config.flows)
+        self.shared = _open_shared(config.path, config.flows)
         self.view = memoryview(self.shared)
-        ctx.learning.key.k0, ctx.learning.key.k1 = struct.unpack("<QQ", key)
         ctx.learning.entry = <lv_learned *>self.shared_pointer(_HEADER_BYTES)
         if config.path is not None and not self.shared[:8] == _MAGIC:
             raise StateError(f"{config.path}: is not a flow table", "remove the file")
@@ -435,10 +427,7 @@ cdef class Dataplane:
         w.index = index
         w.half.entry = <lv_half *>_zeroed(self.half_entries, sizeof(lv_half))
         w.half.sets_mask = self.half_entries // LV_HALF_WAYS - 1
-        for i in range(LV_HALF_RETRIES):
-            timers = _power_of_two(self.half_entries)
-            w.half_ring[i].timer = <lv_timer *>_zeroed(timers, sizeof(lv_timer))
-            w.half_ring[i].mask = timers - 1
+        w.half.seed = secrets.randbits(64)
         for i in range(LV_SYN_STAGES):
             timers = _syn_timers(self.config)
             w.syn_ring[i].timer = <lv_timer *>_zeroed(timers, sizeof(lv_timer))
@@ -716,8 +705,6 @@ cdef class Dataplane:
         cdef int i, j
         for i in range(self.worker_count):
             worker = <lv_worker_full *>self.workers[i]
-            for j in range(LV_HALF_RETRIES):
-                free(worker.half_ring[j].timer)
             for j in range(LV_SYN_STAGES):
                 free(worker.syn_ring[j].timer)
             free(worker.half.entry)

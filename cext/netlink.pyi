@@ -1,26 +1,8 @@
 """The netlink socket of one netfilter queue (nfqueue.pyx uses it from C), and its messages for tests and diagnosis."""
 
 from collections.abc import Callable
-from typing import Literal, NotRequired, TypedDict
 
-class Message(TypedDict):
-    """One netlink message. Of "malformed" only the id is known, if that; of "error" only the errno."""
-
-    kind: Literal["packet", "error", "other", "malformed"]
-    error: NotRequired[int]
-    id: NotRequired[int | None]
-    proto: NotRequired[int]
-    family: NotRequired[int]
-    hook: NotRequired[int]
-    indev: NotRequired[int]
-    physindev: NotRequired[int]
-    skb_info: NotRequired[int]
-    cap_len: NotRequired[int]
-    payload: NotRequired[bytes]
-    l2: NotRequired[bytes | None]
-    source: NotRequired[bytes | None]
-    vlan_tci: NotRequired[int]
-    vlan_proto: NotRequired[int]
+from cext.queues import Message as Message
 
 class QueueSocket:
     """A bound queue. The worker handles packets and verdicts from C; serve_once is the same for tests."""

@@ -5,33 +5,11 @@ A packet that is queued while nobody listens is dropped by the kernel (or passed
 """
 
 from types import TracebackType
-from typing import Literal, Self, TypedDict
+from typing import Literal, Self
 
 from cext.dataplane import Dataplane
 from cext.errors import EngineError as EngineError
-from cext.queues import kernel_queues as kernel_queues
-
-class QueueStats(TypedDict):
-    """Counters since open(). Packets, unless the name says otherwise."""
-
-    num: int
-    running: bool
-    cpu: int | None
-    received: int
-    batches: int
-    verdict_drop: int
-    verdict_pass: int
-    verdict_rewrite: int
-    malformed: int
-    truncated: int
-    unknown_interface: int
-    sent: dict[str, int]
-    send_errors: dict[str, int]
-    receive_errors: dict[str, int]
-    verdict_errors: dict[str, int]
-    waiting: int | None
-    dropped_queue_full: int | None
-    dropped_user: int | None
+from cext.queues import QueueStats as QueueStats
 
 class QueueWorker:
     """Queue `queue` in the hands of the data plane's worker number `index`.

@@ -25,7 +25,7 @@ from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from cext.errors import EngineError
-from cext.queues import kernel_queues
+from cext.queues import QueueStats, kernel_queues
 
 from cext.dataplane cimport (
     LV_DROP, LV_L2, LV_PASS, LV_REWRITE, Dataplane, lv_engine_packet, lv_engine_tick, lv_frame, lv_out,
@@ -348,23 +348,23 @@ cdef class QueueWorker:
     def stats(self):
         """Counters since open(), and the kernel's for this queue."""
         kernel = (kernel_queues() or {}).get(self.settings["queue"], {})
-        return {
-            "num": self.settings["queue"],
-            "running": self.running,
-            "cpu": self.settings["cpu"],
-            "received": self.received,
-            "batches": self.batches,
-            "verdict_drop": self.verdicts[<int>LV_DROP],
-            "verdict_pass": self.verdicts[<int>LV_PASS],
-            "verdict_rewrite": self.verdicts[<int>LV_REWRITE],
-            "malformed": self.malformed,
-            "truncated": self.truncated,
-            "unknown_interface": self.unknown_interface,
-            "sent": self.senders.sent(),
-            "send_errors": self.senders.errors(),
-            "receive_errors": self.socket.receive_error_counts(),
-            "verdict_errors": self.socket.verdict_error_counts(),
-            "waiting": kernel.get("waiting"),
-            "dropped_queue_full": kernel.get("dropped_queue_full"),
-            "dropped_user": kernel.get("dropped_user"),
-        }
+        return QueueStats(
+            num=self.settings["queue"],
+            running=self.running,
+            cpu=self.settings["cpu"],
+            received=self.received,
+            batches=self.batches,
+            verdict_drop=self.verdicts[<int>LV_DROP],
+            verdict_pass=self.verdicts[<int>LV_PASS],
+            verdict_rewrite=self.verdicts[<int>LV_REWRITE],
+            malformed=self.malformed,
+            truncated=self.truncated,
+            unknown_interface=self.unknown_interface,
+            sent=self.senders.sent(),
+            send_errors=self.senders.errors(),
+            receive_errors=self.socket.receive_error_counts(),
+            verdict_errors=self.socket.verdict_error_counts(),
+            waiting=kernel.get("waiting"),
+            dropped_queue_full=kernel.get("dropped_queue_full"),
+            dropped_user=kernel.get("dropped_user"),
+        )

@@ -1,12 +1,12 @@
-"""The kernel's view of the netfilter queues: who reads each, and what it had to drop.
+"""What is known of netfilter queues: the kernel's counters, the worker's, and the messages between them.
 
-Owns: the format of one file of /proc. Called by: nfqueue, the status. Must not know: who reads a queue in user space.
+Owns: these types, and the format of one file of /proc. Called by: nfqueue, netlink, the status. Must not know: sockets.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 PROC_PATH = "/proc/net/netfilter/nfnetlink_queue"
 _COLUMNS = 8
@@ -21,6 +21,49 @@ class KernelQueue(TypedDict):
     dropped_queue_full: int  # more than the queue's length were waiting
     dropped_user: int  # the reader's receive buffer was full
     last_id: int
+
+
+class QueueStats(TypedDict):
+    """A worker's counters since open(), packets unless the name says otherwise; None where the kernel does not tell."""
+
+    num: int
+    running: bool
+    cpu: int | None
+    received: int
+    batches: int
+    verdict_drop: int
+    verdict_pass: int
+    verdict_rewrite: int
+    malformed: int
+    truncated: int
+    unknown_interface: int
+    sent: dict[str, int]
+    send_errors: dict[str, int]
+    receive_errors: dict[str, int]
+    verdict_errors: dict[str, int]
+    waiting: int | None
+    dropped_queue_full: int | None
+    dropped_user: int | None
+
+
+class Message(TypedDict):
+    """One netlink message. Of "malformed" only the id is known, if that; of "error" only the errno."""
+
+    kind: Literal["packet", "error", "other", "malformed"]
+    error: NotRequired[int]
+    id: NotRequired[int | None]
+    proto: NotRequired[int]
+    family: NotRequired[int]
+    hook: NotRequired[int]
+    indev: NotRequired[int]
+    physindev: NotRequired[int]
+    skb_info: NotRequired[int]
+    cap_len: NotRequired[int]
+    payload: NotRequired[bytes]
+    l2: NotRequired[bytes | None]
+    source: NotRequired[bytes | None]
+    vlan_tci: NotRequired[int]
+    vlan_proto: NotRequired[int]
 
 
 def kernel_queues(path: str = PROC_PATH) -> dict[int, KernelQueue] | None:

@@ -9,14 +9,16 @@
 #define LV_ANNOUNCE_H
 
 #include "cookie.h"
-#include "worker.h"
+#include "learned.h"
+#include "service.h"
 
-LV_INLINE void lv_announce(struct lv_worker *w, const struct lv_service *sv, u8 family, const struct lv_addr *server,
-                           u16 port, struct lv_server_options *so)
+/* `set`: the set of learned.h for this server. */
+LV_INLINE void lv_announce(const struct lv_learned *set, const struct lv_service *sv, u8 family,
+                           const struct lv_addr *server, u16 port, struct lv_server_options *so)
 {
     struct lv_learned l;
 
-    if (lv_learned_get(&w->ctx->learning, server, port, &l)) {
+    if (lv_learned_read(set, server, port, &l)) {
         *so = l.o;
         return;
     }
@@ -31,12 +33,13 @@ LV_INLINE void lv_announce(struct lv_worker *w, const struct lv_service *sv, u8 
  * The window scale that a client was told, when only its cookie is left. If it changed while the cookie may have been
  * out, the larger one is taken: the client then sees a window that is too small, never one that is too large.
  */
-LV_INLINE u8 lv_announced_wscale(struct lv_worker *w, const struct lv_service *sv, const struct lv_addr *server, u16 port)
+LV_INLINE u8 lv_announced_wscale(const struct lv_learned *set, const struct lv_service *sv, const struct lv_addr *server,
+                                 u16 port, u32 now_ms)
 {
     struct lv_learned l;
     u8 now, before;
 
-    if (!lv_learned_get(&w->ctx->learning, server, port, &l))
+    if (!lv_learned_read(set, server, port, &l))
         return sv->wscale;
     now = l.o.wscale;
     before = l.wscale_before;
@@ -44,7 +47,7 @@ LV_INLINE u8 lv_announced_wscale(struct lv_worker *w, const struct lv_service *s
         now = 0;
     if (before == LV_WSCALE_NONE)
         before = 0;
-    return w->now_ms - l.changed_ms < 2000u * LV_EPOCH_S ? LV_MAX(now, before) : now;
+    return now_ms - l.changed_ms < 2000u * LV_EPOCH_S ? LV_MAX(now, before) : now;
 }
 
 #endif

@@ -11,6 +11,7 @@
 
 #ifdef __bpf__
 #include <linux/types.h>
+#include <bpf/bpf_helpers.h>
 typedef __u8 u8;
 typedef __u16 u16;
 typedef __u32 u32;
@@ -57,6 +58,29 @@ LV_INLINE void lv_put32(u8 *p, u32 v)
     p[1] = (u8)(v >> 16);
     p[2] = (u8)(v >> 8);
     p[3] = (u8)v;
+}
+
+/* For what one thread writes and others read without a lock. BPF has no acquire loads before Linux 6.15: there x86 keeps
+ * loads in order by itself, and the compiler must not move them. */
+LV_INLINE u32 lv_load_acquire(const u32 *p)
+{
+#ifdef __bpf__
+    u32 v = *(volatile const u32 *)p;
+
+    __asm__ volatile("" ::: "memory");
+    return v;
+#else
+    return __atomic_load_n(p, __ATOMIC_ACQUIRE);
+#endif
+}
+
+LV_INLINE void lv_read_fence(void)
+{
+#ifdef __bpf__
+    __asm__ volatile("" ::: "memory");
+#else
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+#endif
 }
 
 /* Sequence numbers and 32-bit clocks wrap: RFC 9293 section 3.4. */

@@ -22,9 +22,18 @@ LV_INLINE u32 lv_csum_add32(u32 sum, u32 v)
     return sum + (v >> 16) + (v & 0xffff);
 }
 
+#ifdef __bpf__
+/* Sum of len bytes, a multiple of 4 and at most 512: bpf_csum_diff() sums in memory order. */
+LV_INLINE u32 lv_csum_bytes(const u8 *p, u32 len, u32 sum)
+{
+    u32 acc = (u32)bpf_csum_diff(0, 0, (__be32 *)p, len, 0);
+    u16 folded = lv_csum_fold((acc & 0xffff) + (acc >> 16));
+
+    return sum + (u16)(folded << 8 | folded >> 8);
+}
+#else
 /* Sum of len bytes on top of `sum`. An odd length stands for a zero byte behind the data, so only the last piece of a
- * packet may have one. The bytes add at most 0xffff, so a few pieces and a pseudo header do not overflow 32 bits.
- * User space only (the loop is as long as the packet). */
+ * packet may have one. The bytes add at most 0xffff, so a few pieces and a pseudo header do not overflow 32 bits. */
 LV_INLINE u32 lv_csum_bytes(const u8 *p, u32 len, u32 sum)
 {
     u64 acc = 0;
@@ -52,6 +61,7 @@ LV_INLINE u32 lv_csum_bytes(const u8 *p, u32 len, u32 sum)
 
     return sum + ((u32)f[0] << 8 | f[1]);
 }
+#endif
 
 /* Collects changes of a header and applies them to its checksum field once. */
 struct lv_csum_diff {

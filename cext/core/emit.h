@@ -64,6 +64,22 @@ struct lv_segment {
     u32 payload_len;
 };
 
+/* Link header towards the client (or the server): the client's frame turned round (or as it was). */
+LV_INLINE void lv_ether_make(struct lv_ether *l, enum lv_side towards, const u8 *mac_c, const u8 *mac_s, u8 tags,
+                            const u16 *tci, int known)
+{
+    u32 i;
+
+    lv_copy(l->dst, towards == LV_OUTSIDE ? mac_c : mac_s, 6);
+    lv_copy(l->src, towards == LV_OUTSIDE ? mac_s : mac_c, 6);
+    l->known = (u8)known;
+    l->tags = tags & 0xf;
+    for (i = 0; i < LV_VLAN_TAGS; i++) {
+        l->tci[i] = tci[i];
+        l->tag_proto[i] = (tags & (0x10 << i)) ? LV_ETH_P_8021AD : LV_ETH_P_8021Q;
+    }
+}
+
 LV_INLINE u32 lv_ether_write(u8 *p, const struct lv_ether *l, u8 family)
 {
     u32 n = 12, i;
@@ -112,9 +128,11 @@ LV_INLINE u32 lv_segment_write(u8 *p, const struct lv_segment *s)
     t[13] = s->flags;
     lv_put16(t + 14, s->window);
     lv_put32(t + 16, 0); /* checksum, urgent pointer */
-    __builtin_memcpy(t + 20, s->options, s->options_len);
+    lv_copy(t + 20, s->options, LV_OPTIONS_MAX_BYTES); /* all of them: what is too much is overwritten or not sent */
+#ifndef __bpf__
     if (s->payload_len)
         __builtin_memcpy(t + 20 + s->options_len, s->payload, s->payload_len);
+#endif
     lv_put16(t + 16, (u16)~lv_csum_fold(lv_csum_bytes(
                          t, tcp_len, lv_pseudo_sum(s->family, &s->src, &s->dst, LV_IPPROTO_TCP, tcp_len))));
     return (u32)(t - p) + tcp_len;

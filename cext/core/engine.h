@@ -54,11 +54,11 @@ LV_INLINE enum lv_verdict lv_from_outside(struct lv_worker *w, struct lv_pkt *k,
     if (!services->service[service].protect)
         return lv_pass(w, service);
     if ((flags & (LV_SYN | LV_ACK)) == LV_SYN)
-        return lv_gate_syn(w, k, key, hash, service, link);
+        return lv_gate_syn(w, k, key, service, link);
     if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK)
         return lv_gate_ack(w, k, key, hash, service, link, closed);
     if (flags & LV_RST)
-        lv_gate_rst(w, k, key, hash);
+        lv_gate_rst(w, k, key);
     return lv_drop(w, service, LV_R_NO_FLOW);
 }
 
@@ -107,7 +107,7 @@ LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, con
         lv_opts_read(&o, k->ip.l4, k->tcp.header_len, synack);
         return side == LV_OUTSIDE ? lv_early(w, f, hash, k, &o) : lv_server_answer(w, f, hash, k, &o);
     case LV_FLOW_PASS_CLOSED:
-        if (side == LV_OUTSIDE && (syn || lv_half_find(&w->half, key, hash)))
+        if (side == LV_OUTSIDE && (syn || lv_half_find(lv_half_set(&w->half, key), key)))
             return lv_from_outside(w, k, key, hash, link, f);
         if (syn)
             f->c.state = LV_FLOW_PASS; /* the server uses its port again */

@@ -96,6 +96,11 @@ LV_INLINE u8 lv_wscale_pair(u8 own, u8 told)
     return (u8)(own | told << 4);
 }
 
+LV_INLINE u8 lv_key_family(const struct lv_key *key)
+{
+    return lv_addr_is_v4(&key->client) ? 4 : 6;
+}
+
 /* Key of a packet that came in on `side`; the client is always the host outside. */
 LV_INLINE void lv_flow_key(struct lv_key *key, const struct lv_pkt *k, enum lv_side side)
 {

@@ -8,99 +8,32 @@
 #ifndef LV_GATE_H
 #define LV_GATE_H
 
-#include "announce.h"
 #include "handshake.h"
+#include "synack.h"
 #include "worker.h"
 
-static const u32 lv_half_delay_ms[LV_HALF_RETRIES] = {1000, 2000, 4000};
-
 /* The SYN-ACK of a half-open entry, first or again. */
-LV_INLINE void lv_send_synack(struct lv_worker *w, const struct lv_half *e, int window_zero)
+LV_INLINE void lv_send_synack(struct lv_worker *w, const struct lv_half *e, const struct lv_service *sv)
 {
     struct lv_segment s;
-    struct lv_opts o;
     struct lv_ether l;
 
-    lv_opts_clear(&o);
-    o.mss = e->mss_told;
-    o.sack_ok = !!(e->flags & LV_HALF_SACK);
-    o.has_ts = !!(e->flags & LV_HALF_TS);
-    o.tsval = e->tsval;
-    o.tsecr = e->tsval_c;
-    o.wscale = e->wscale_told;
-    s.src = e->key.server;
-    s.dst = e->key.client;
-    s.sport = e->key.sport;
-    s.dport = e->key.cport;
-    s.family = lv_key_family(&e->key);
-    s.ttl = LV_TTL;
-    s.flags = (u8)(LV_SYN | LV_ACK | ((e->flags & LV_HALF_ECN) ? LV_ECE : 0));
-    s.window = window_zero ? 0 : (u16)w->ctx->config.offered_window;
-    s.seq = e->isn;
-    s.ack = e->client_isn + 1;
-    s.options_len = lv_opts_write_syn(s.options, &o);
-    s.payload = 0;
-    s.payload_len = 0;
+    lv_synack_segment(e, sv->window_zero ? 0 : (u16)w->ctx->config.offered_window, &s);
     lv_ether_make(&l, LV_OUTSIDE, e->mac_c, e->mac_s, e->tags, e->tci, e->l2);
     lv_send(w, LV_OUTSIDE, &l, &s);
 }
 
-LV_INLINE void lv_half_timer(struct lv_worker *w, const struct lv_half *e)
+LV_INLINE const struct lv_learned *lv_learned_of(const struct lv_worker *w, const struct lv_addr *addr, u16 port)
 {
-    if (e->tries < LV_HALF_RETRIES)
-        lv_ring_push(&w->half_ring[e->tries], (u32)(e - w->half.entry), e->made_ms, w->now_ms + lv_half_delay_ms[e->tries]);
-}
-
-/* Remember a SYN and choose the cookie and options that answer it. */
-LV_INLINE void lv_half_fill(struct lv_worker *w, struct lv_half *e, const struct lv_pkt *k, const struct lv_key *key,
-                            const struct lv_service *sv, const struct lv_ether *link)
-{
-    struct lv_server_options so;
-    struct lv_cookie_bits bits;
-    struct lv_opts o;
-    u32 ts;
-
-    lv_opts_read(&o, k->ip.l4, k->tcp.header_len, 1);
-    lv_announce(w, sv, k->ip.family, &key->server, key->sport, &so);
-    e->key = *key;
-    e->client_isn = k->tcp.seq;
-    e->made_ms = w->now_ms;
-    e->mss = o.mss;
-    e->mss_told = so.mss;
-    e->window = k->tcp.window;
-    e->wscale = o.wscale;
-    e->wscale_told = o.wscale == LV_WSCALE_NONE ? LV_WSCALE_NONE : so.wscale;
-    e->tries = 0;
-    e->flags = LV_HALF_USED;
-    if (o.sack_ok && so.sack_ok)
-        e->flags |= LV_HALF_SACK;
-    if (o.has_ts && so.has_ts)
-        e->flags |= LV_HALF_TS;
-    if ((k->tcp.flags & LV_ECE) && (k->tcp.flags & LV_CWR) && so.ecn)
-        e->flags |= LV_HALF_ECN;
-    /* No scale agreed on: the cookie says "none", whatever the client offered. */
-    bits.mss = o.mss ? o.mss : 536;
-    bits.wscale = e->wscale_told == LV_WSCALE_NONE ? LV_WSCALE_NONE : o.wscale;
-    bits.sack_ok = !!(e->flags & LV_HALF_SACK);
-    e->isn = lv_cookie_make(&w->keys, k->ip.family, &key->client, &key->server, key->cport, key->sport, k->tcp.seq, &bits);
-    ts = w->now_ms + w->ctx->config.ts_offset;
-    e->tsval = (ts & ~((1u << LV_TS_BITS) - 1)) | (bits.wscale & LV_TS_WSCALE_MASK) |
-               ((e->flags & LV_HALF_ECN) ? (u32)LV_TS_ECN : 0);
-    e->tsval_c = o.tsval;
-    lv_copy(e->mac_c, link->dst, 6);
-    lv_copy(e->mac_s, link->src, 6);
-    e->l2 = link->known;
-    e->tags = lv_tags_pack(k);
-    e->tci[0] = k->tci[0];
-    e->tci[1] = k->tci[1];
+    return &w->ctx->learning.entry[(u64)lv_learned_index(addr, port) * LV_LEARNED_WAYS];
 }
 
 /* A SYN from outside to a protected service. `link` leads back to the sender. */
-LV_INLINE enum lv_verdict lv_gate_syn(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key, u32 hash,
-                                      u16 service, const struct lv_ether *link)
+LV_INLINE enum lv_verdict lv_gate_syn(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key, u16 service,
+                                      const struct lv_ether *link)
 {
     const struct lv_service *sv = &lv_services_of(w)->service[service];
-    struct lv_half *e;
+    struct lv_half *set = lv_half_set(&w->half, key), *e;
     struct lv_opts o;
 
     lv_count_event(w, service, LV_E_SYN_RECEIVED);
@@ -111,15 +44,17 @@ LV_INLINE enum lv_verdict lv_gate_syn(struct lv_worker *w, const struct lv_pkt *
         return lv_drop(w, service, LV_R_IP_CHECKSUM);
     if (!lv_tcp_checksum_ok(&k->ip))
         return lv_drop(w, service, LV_R_TCP_CHECKSUM);
-    e = lv_half_find(&w->half, key, hash);
-    if (!e || e->client_isn != k->tcp.seq || w->now_ms - e->made_ms >= LV_EPOCH_S * 1000u) {
+    e = lv_half_find(set, key);
+    if (!lv_half_answers(e, &k->tcp, w->now_ms)) {
+        struct lv_synack_env env = {&w->keys, lv_learned_of(w, &key->server, key->sport), w->now_ms,
+                                    w->ctx->config.ts_offset};
+
         if (!e)
-            e = lv_half_place(&w->half, hash, w->now_ms);
+            e = lv_half_place(set, w->now_ms);
+        lv_half_fill(e, k, key, &o, sv, link, &env);
         e->service = service;
-        lv_half_fill(w, e, k, key, sv, link);
-        lv_half_timer(w, e);
     } /* else: the same SYN again gets the same answer */
-    lv_send_synack(w, e, sv->window_zero);
+    lv_send_synack(w, e, sv);
     w->keys.slot[w->keys.current & 1].issued++;
     lv_count_event(w, service, LV_E_SYNACK_SENT);
     return lv_drop(w, service, LV_R_SYN_ANSWERED);
@@ -156,7 +91,8 @@ LV_INLINE void lv_agree_cookie(struct lv_worker *w, struct lv_flow *f, const str
     if (b->wscale != LV_WSCALE_NONE) {
         /* The echoed timestamp has the exact scale; it is believed if it rounds down to what the cookie says. */
         u8 exact = o->tsecr & LV_TS_WSCALE_MASK;
-        u8 told = lv_announced_wscale(w, sv, &f->key.server, f->key.sport);
+        u8 told = lv_announced_wscale(lv_learned_of(w, &f->key.server, f->key.sport), sv, &f->key.server, f->key.sport,
+                                      w->now_ms);
         struct lv_cookie_bits again = {b->mss, exact, b->sack_ok}, rounded;
 
         lv_cookie_decode(4, lv_cookie_encode(4, &again, 0), &rounded);
@@ -180,7 +116,7 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
                                       u16 service, const struct lv_ether *link, struct lv_flow *old)
 {
     const struct lv_service *sv = &lv_services_of(w)->service[service];
-    struct lv_half *e = lv_half_find(&w->half, key, hash);
+    struct lv_half *e = lv_half_find(lv_half_set(&w->half, key), key);
     const struct lv_tcp *t = &k->tcp;
     struct lv_cookie_bits bits = {0};
     enum lv_reason reason;
@@ -234,38 +170,47 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
     if (w->ctx->config.out_layer[LV_INSIDE] == LV_L3 && f->c.ttl > 1)
         f->c.ttl--; /* a router's hop */
     if (e)
-        lv_half_drop(&w->half, e);
+        e->flags = 0;
     lv_handshake_start(w, f);
     reason = lv_hold_segment(w, f, k);
     return lv_drop(w, service, reason == LV_R_HELD ? LV_R_HELD : LV_R_COOKIE_ACCEPTED);
 }
 
 /* A RST of a client that had a SYN-ACK from us and does not want it. */
-LV_INLINE void lv_gate_rst(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key, u32 hash)
+LV_INLINE void lv_gate_rst(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key)
 {
-    struct lv_half *e = lv_half_find(&w->half, key, hash);
+    struct lv_half *e = lv_half_find(lv_half_set(&w->half, key), key);
 
     if (e && (k->tcp.seq == e->client_isn + 1 || ((k->tcp.flags & LV_ACK) && k->tcp.ack == e->isn + 1)))
-        lv_half_drop(&w->half, e);
+        e->flags = 0;
 }
 
-/* SYN-ACKs whose ACK did not come. Bounded a second, so that a flood that fits the cache does not double what we send. */
+/* SYN-ACKs whose ACK did not come, and entries that are of no more use: the next part of the cache. Bounded a second, so
+ * that a flood that fits the cache does not double what we send. */
 LV_INLINE void lv_gate_tick(struct lv_worker *w)
 {
-    struct lv_timer t;
-    u32 stage;
+    struct lv_halfopen *h = &w->half;
+    u32 entries = (h->sets_mask + 1) * LV_HALF_WAYS, n = entries / LV_HALF_SCAN_TICKS + 1;
 
-    for (stage = 0; stage < LV_HALF_RETRIES; stage++) {
-        while (lv_outq_has_room(w) && lv_ring_pop(&w->half_ring[stage], w->now_ms, &t)) {
-            struct lv_half *e = &w->half.entry[t.index];
+    while (n-- && lv_outq_has_room(w)) {
+        struct lv_half *e = &h->entry[h->cursor];
+        u32 age_ms = w->now_ms - e->made_ms;
 
-            if (!(e->flags & LV_HALF_USED) || e->made_ms != t.stamp || e->tries != stage || !w->retrans_left)
-                continue;
-            w->retrans_left--;
-            e->tries++;
-            lv_send_synack(w, e, lv_services_of(w)->service[e->service].window_zero);
-            lv_count_event(w, e->service, LV_E_SYNACK_RETRANS);
-            lv_half_timer(w, e);
+        if (e->flags & LV_HALF_USED) {
+            h->seen++;
+            if (age_ms >= 2000u * LV_EPOCH_S && age_ms < 0x80000000u) {
+                e->flags = 0;
+            } else if (lv_half_is_due(e, age_ms) && w->retrans_left) {
+                w->retrans_left--;
+                e->tries++;
+                lv_send_synack(w, e, &lv_services_of(w)->service[e->service]);
+                lv_count_event(w, e->service, LV_E_SYNACK_RETRANS);
+            }
+        }
+        if (++h->cursor == entries) {
+            h->cursor = 0;
+            h->used = h->seen;
+            h->seen = 0;
         }
     }
 }

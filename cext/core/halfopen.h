@@ -3,7 +3,8 @@
  * The half-open cache: what a client's SYN really said, for as long as there is room to remember it.
  *
  * Owns: a set-associative cache of a fixed size, one for each worker (a SYN and its ACK come by the same queue, so there
- * is no lock). Called by: gate. Must not know: cookies beyond their number; with an entry evicted the cookie suffices.
+ * is no lock), or one BPF array. Called by: gate. Must not know: cookies beyond their number; with an entry evicted the
+ * cookie suffices.
  *
  * Full: the oldest of LV_HALF_WAYS entries is overwritten. A flood thus empties the cache and costs nothing else.
  */
@@ -15,7 +16,8 @@
 
 enum {
     LV_HALF_WAYS = 4,
-    LV_HALF_RETRIES = 3, /* SYN-ACK again after 1, 2 and 4 s: the last one at 7 s, well within the life of a cookie */
+    LV_HALF_RETRIES = 3,   /* SYN-ACK again 1, 3 and 7 s after the first, well within the life of a cookie */
+    LV_HALF_SCAN_TICKS = 25, /* the whole cache is looked at once in so many ticks: 250 ms */
 };
 
 enum lv_half_flag {
@@ -46,18 +48,32 @@ struct lv_half {
 
 struct lv_halfopen {
     struct lv_half *entry;
+    u64 seed;
     u32 sets_mask;
-    u32 used;
+    u32 cursor; /* of the scan */
+    u32 seen;   /* entries in use that this scan has met */
+    u32 used;   /* what the last whole scan met: an entry can also be made where nobody counts, in a BPF program */
 };
 
-LV_INLINE struct lv_half *lv_half_set(struct lv_halfopen *h, u32 hash)
+/* Set of a key. Quick and keyed, no more: who finds keys that share a set evicts four entries, and cookies suffice. */
+LV_INLINE u32 lv_half_index(u64 seed, const struct lv_key *key)
 {
-    return &h->entry[(u64)(hash & h->sets_mask) * LV_HALF_WAYS];
+    const u64 *q = (const u64 *)key;
+    u64 h = (q[1] ^ seed) * 0x9e3779b97f4a7c15ULL;
+
+    h = (h ^ (h >> 29) ^ q[3] ^ q[0]) * 0xbf58476d1ce4e5b9ULL;
+    h = (h ^ (h >> 32) ^ q[4] ^ q[2]) * 0x94d049bb133111ebULL;
+    return (u32)(h >> 32);
 }
 
-LV_INLINE struct lv_half *lv_half_find(struct lv_halfopen *h, const struct lv_key *key, u32 hash)
+LV_INLINE struct lv_half *lv_half_set(struct lv_halfopen *h, const struct lv_key *key)
 {
-    struct lv_half *e = lv_half_set(h, hash);
+    return &h->entry[(u64)(lv_half_index(h->seed, key) & h->sets_mask) * LV_HALF_WAYS];
+}
+
+/* `e`: the set of the key. */
+LV_INLINE struct lv_half *lv_half_find(struct lv_half *e, const struct lv_key *key)
+{
     u32 i;
 
     for (i = 0; i < LV_HALF_WAYS; i++)
@@ -66,23 +82,15 @@ LV_INLINE struct lv_half *lv_half_find(struct lv_halfopen *h, const struct lv_ke
     return 0;
 }
 
-LV_INLINE void lv_half_drop(struct lv_halfopen *h, struct lv_half *e)
+/* A place for a new entry in a set: a free one, else the oldest. The caller sets all fields. */
+LV_INLINE struct lv_half *lv_half_place(struct lv_half *e, u32 now_ms)
 {
-    e->flags = 0;
-    h->used--;
-}
-
-/* A place for a new entry: a free one, else the oldest of its set. The caller sets all fields. */
-LV_INLINE struct lv_half *lv_half_place(struct lv_halfopen *h, u32 hash, u32 now_ms)
-{
-    struct lv_half *e = lv_half_set(h, hash), *oldest = e;
+    struct lv_half *oldest = e;
     u32 i;
 
     for (i = 0; i < LV_HALF_WAYS; i++) {
-        if (!(e[i].flags & LV_HALF_USED)) {
-            h->used++;
+        if (!(e[i].flags & LV_HALF_USED))
             return &e[i];
-        }
         if (now_ms - e[i].made_ms > now_ms - oldest->made_ms)
             oldest = &e[i];
     }

@@ -8,17 +8,11 @@
 #ifndef LV_HANDSHAKE_H
 #define LV_HANDSHAKE_H
 
-#include "announce.h"
 #include "flow.h"
 #include "translate.h"
 #include "worker.h"
 
 static const u32 lv_syn_delay_ms[LV_SYN_STAGES] = {1000, 2000, 4000, 4000};
-
-LV_INLINE u8 lv_key_family(const struct lv_key *key)
-{
-    return lv_addr_is_v4(&key->client) ? 4 : 6;
-}
 
 /* A segment of this flow towards a side; the caller adds flags, numbers, options. */
 LV_INLINE void lv_flow_segment(struct lv_segment *s, const struct lv_flow *f, enum lv_side towards)

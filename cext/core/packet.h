@@ -370,4 +370,16 @@ LV_INLINE int lv_ip_checksum_ok(const struct lv_ip *ip)
     return ip->family == 6 || lv_csum_fold(lv_csum_bytes(ip->l3, (u32)(ip->l4 - ip->l3), 0)) == 0xffff;
 }
 
+/* The tags of a packet in the form that flows and half-open entries keep. */
+LV_INLINE u8 lv_tags_pack(const struct lv_pkt *k)
+{
+    u8 tags = k->tags;
+    u32 i;
+
+    for (i = 0; i < LV_VLAN_TAGS && i < k->tags; i++)
+        if (k->tag_proto[i] == LV_ETH_P_8021AD)
+            tags |= (u8)(0x10 << i);
+    return tags;
+}
+
 #endif

@@ -12,7 +12,11 @@
 #include "packet.h"
 
 enum {
-    LV_SERVICES_MAX = 4096,
+    LV_SERVICES_MAX = 16384,
+    LV_INTERVALS_MAX = 32768, /* these two bound what a BPF map holds; powers of two */
+    LV_RULES_MAX = 65536,
+    LV_RULES_PER_ADDRESS = 1024,
+    LV_INTERVAL_STEPS = 16, /* of a binary search among that many */
     LV_SERVICE_NONE = 0, /* number of "no service"; counters of what belongs to none are kept there */
     LV_VID_ANY = 0xffff,
 };
@@ -40,8 +44,13 @@ struct lv_interval {
 
 struct lv_services {
     u32 intervals, rules;
+#ifdef __bpf__
+    struct lv_interval interval[LV_INTERVALS_MAX];
+    struct lv_port_rule rule[LV_RULES_MAX];
+#else
     const struct lv_interval *interval;
     const struct lv_port_rule *rule;
+#endif
     struct lv_service service[LV_SERVICES_MAX];
 };
 
@@ -58,19 +67,22 @@ LV_INLINE int lv_u128_less(const u64 *a, const u64 *b)
 LV_INLINE const struct lv_interval *lv_interval_find(const struct lv_services *s, const struct lv_addr *addr)
 {
     u64 a[2] = {lv_addr_half(addr->b), lv_addr_half(addr->b + 8)};
-    u32 lo = 0, hi = s->intervals;
+    u32 lo = 0, hi = s->intervals, i;
 
-    while (lo < hi) { /* first interval that begins after a */
-        u32 mid = lo + (hi - lo) / 2;
+    for (i = 0; i < LV_INTERVAL_STEPS && lo < hi; i++) { /* first interval that begins after a */
+        u32 mid = (lo + hi) / 2;
 
+        if (mid >= LV_INTERVALS_MAX)
+            return 0;
         if (lv_u128_less(a, s->interval[mid].lo))
             hi = mid;
         else
             lo = mid + 1;
     }
-    if (!lo || lv_u128_less(s->interval[lo - 1].hi, a))
+    lo--;
+    if (lo >= LV_INTERVALS_MAX || lv_u128_less(s->interval[lo].hi, a))
         return 0;
-    return &s->interval[lo - 1];
+    return &s->interval[lo];
 }
 
 /* Number of the service at addr:port in the packet's VLAN, or LV_SERVICE_NONE. */
@@ -79,9 +91,13 @@ LV_INLINE u16 lv_service_find(const struct lv_services *s, const struct lv_addr 
     const struct lv_interval *v = lv_interval_find(s, addr);
     u32 i;
 
-    for (i = 0; v && i < v->count; i++) {
-        const struct lv_port_rule *r = &s->rule[v->first + i];
+    for (i = 0; v && i < v->count && i < LV_RULES_PER_ADDRESS; i++) {
+        u32 at = v->first + i;
+        const struct lv_port_rule *r;
 
+        if (at >= LV_RULES_MAX)
+            break;
+        r = &s->rule[at];
         if (port < r->lo || port > r->hi)
             continue;
         if (r->vid == LV_VID_ANY || (k->tags > 0 && (k->tci[0] & 0xfff) == r->vid) ||

@@ -12,7 +12,7 @@
 #include "emit.h"
 #include "halfopen.h"
 #include "hold.h"
-#include "learned.h"
+#include "learning.h"
 #include "reason.h"
 #include "service.h"
 #include "table.h"
@@ -46,13 +46,13 @@ struct lv_config {
 };
 
 struct lv_timer {
-    u32 index; /* of a flow record or a half-open entry */
-    u32 stamp; /* opened_ms or made_ms of it: it may be another one by now */
+    u32 index; /* of a flow record */
+    u32 stamp; /* its opened_ms: it may be another one by now */
     u32 due_ms;
 };
 
-/* Timers of one delay are due in the order they were set, so a ring is enough. Full: the oldest is lost (and found by
- * the sweep, or by the client's own retransmission). */
+/* Timers of one delay are due in the order they were set, so a ring is enough. Full: the oldest is lost, and found by
+ * the sweep. */
 struct lv_ring {
     struct lv_timer *timer;
     u32 mask; /* capacity - 1 */
@@ -78,7 +78,6 @@ struct lv_worker {
     struct lv_cookie_keys keys;
     struct lv_halfopen half;
     struct lv_ring syn_ring[LV_SYN_STAGES];
-    struct lv_ring half_ring[LV_HALF_RETRIES];
     u64 *count; /* LV_COUNTERS numbers for each service: reasons, then events */
     struct lv_outq outq;
 };
@@ -146,34 +145,6 @@ LV_INLINE void lv_send(struct lv_worker *w, enum lv_side side, const struct lv_e
     enum lv_layer layer = l->known ? (enum lv_layer)w->ctx->config.out_layer[side] : LV_L3;
 
     lv_emit(&w->outq, side, layer, l, s);
-}
-
-/* Link header towards the client (or the server): the client's frame turned round (or as it was). */
-LV_INLINE void lv_ether_make(struct lv_ether *l, enum lv_side towards, const u8 *mac_c, const u8 *mac_s, u8 tags,
-                            const u16 *tci, int known)
-{
-    u32 i;
-
-    lv_copy(l->dst, towards == LV_OUTSIDE ? mac_c : mac_s, 6);
-    lv_copy(l->src, towards == LV_OUTSIDE ? mac_s : mac_c, 6);
-    l->known = (u8)known;
-    l->tags = tags & 0xf;
-    for (i = 0; i < LV_VLAN_TAGS; i++) {
-        l->tci[i] = tci[i];
-        l->tag_proto[i] = (tags & (0x10 << i)) ? LV_ETH_P_8021AD : LV_ETH_P_8021Q;
-    }
-}
-
-/* The tags of a packet in the form that flows and half-open entries keep. */
-LV_INLINE u8 lv_tags_pack(const struct lv_pkt *k)
-{
-    u8 tags = k->tags;
-    u32 i;
-
-    for (i = 0; i < LV_VLAN_TAGS && i < k->tags; i++)
-        if (k->tag_proto[i] == LV_ETH_P_8021AD)
-            tags |= (u8)(0x10 << i);
-    return tags;
 }
 
 #endif
