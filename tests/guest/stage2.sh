@@ -19,8 +19,14 @@ ip link set lo up
 stty -F /dev/hvc0 raw -echo
 touch /run/guest/started
 cd /levee || exit 1
-setsid --wait bash /run/guest/command </dev/null >/dev/hvc0 2>&1
+# Through a pipe, so that programs see no terminal. Whatever the command leaves behind may hold the pipe
+# open: once the command has ended, the rest of the output gets two seconds.
+exec 3> >(exec cat >/dev/hvc0)
+drain=$!
+setsid --wait bash /run/guest/command </dev/null >&3 2>&3
 echo $? >/run/guest/status.tmp
+exec 3>&-
+timeout 2 tail --pid="$drain" -f /dev/null
 mv /run/guest/status.tmp /run/guest/status
 echo o >/proc/sysrq-trigger
 # The poweroff is carried out by a kernel worker; process 1 must not end before.
