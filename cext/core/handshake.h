@@ -179,7 +179,9 @@ LV_INLINE void lv_deliver(struct lv_worker *w, struct lv_flow *f, u32 server_tsv
     struct lv_hold *h = &w->ctx->hold;
     u32 held = lv_hold_bytes(h, f->c.hold), left, offset = 0, packets = 0;
     u32 ts_bytes = (f->c.flags & LV_F_TS_S) ? 12 : 0;
-    u32 step = LV_MIN((u32)(f->c.mss ? f->c.mss : 536), (u32)LV_SEGMENT_MAX_BYTES);
+    /* Our packets fit 1500 bytes: an IPv6 header takes 20 more, whatever MSS the server announced. */
+    u32 most = lv_key_family(&f->key) == 6 ? LV_SEGMENT_MAX_BYTES - 20 : LV_SEGMENT_MAX_BYTES;
+    u32 step = LV_MIN((u32)(f->c.mss ? f->c.mss : 536), most);
     struct lv_segment s;
     struct lv_opts o;
     u8 data[LV_SEGMENT_MAX_BYTES];

@@ -24,7 +24,7 @@ from reference.translate import Scales, Translation
 
 SYN_AGAIN_MS = (1000, 2000, 4000)
 GIVE_UP_MS = 4000
-SEGMENT_MAX_BYTES = 1460
+SEGMENT_MAX_BYTES = {4: 1460, 6: 1440}  # a packet of ours fits 1500 bytes
 DELIVER_MAX_PACKETS = 62
 WINDOW_MIN_BYTES = 0xFFFF  # how far beyond its last ACK a server is always believed to listen
 AHEAD_MAX = 1 << 30  # the largest window, RFC 7323 2.3
@@ -204,7 +204,8 @@ class Connection:
     def _deliver(self, synack: Segment) -> None:
         """The final ACK, and with it as much of the held data as the server's window takes."""
         timestamps = self._timestamps_to_server(synack)
-        room = min(synack.options.mss or 536, SEGMENT_MAX_BYTES) - (12 if timestamps else 0)
+        most = SEGMENT_MAX_BYTES[6 if ":" in self.flow.server else 4]
+        room = min(synack.options.mss or 536, most) - (12 if timestamps else 0)
         data = self.held[: synack.window]
         step = max(room, 1)
         pieces = [data[at : at + step] for at in range(0, len(data), step)][:DELIVER_MAX_PACKETS] or [b""]
