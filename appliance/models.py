@@ -31,7 +31,7 @@ from appliance.addresses import (
     parse_ports,
 )
 from appliance.errors import WrongValue, shown
-from appliance.values import absolute_path, choice, flag, interface, service_name, size, size_text, whole
+from appliance.values import absolute_path, choice, flag, interface, service_name, size, size_text, whole, window_scale
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MAX_QUEUE = 65535
@@ -113,11 +113,11 @@ class Model(BaseModel):
 class ServerOptions(Model):
     """What the servers of a service are assumed to offer until the first of them has answered.
 
-    `mss` is in bytes of TCP payload; `wscale` is a shift count (RFC 7323 section 2).
+    `mss` is in bytes of TCP payload over IPv4, and 20 less over IPv6; `wscale` is a shift count, None without scaling.
     """
 
     mss: Annotated[int, PlainValidator(whole(88, 65495))] = 1460
-    wscale: Annotated[int, PlainValidator(whole(0, 14))] = 7
+    wscale: Annotated[int | None, PlainValidator(window_scale)] = 7
     sack: Flag = True
     timestamps: Flag = True
 

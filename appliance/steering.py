@@ -51,7 +51,7 @@ def _failed(arguments: Sequence[str], said: str) -> OperatorError:
     lines = said.strip().splitlines()
     first = lines[0] if lines else "it said nothing"
     if "Operation not permitted" in said or "you must be root" in said:
-        hint = "run it as root, or give it CAP_NET_ADMIN (levee.service does)"
+        hint = "run it as root, or give it the capabilities CAP_NET_ADMIN and CAP_NET_RAW"
     else:
         hint = "does this kernel have nftables, and what else is in its tables? See: nft list ruleset"
     return OperatorError(f"{' '.join(arguments)}: {first}", hint)

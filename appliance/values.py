@@ -16,6 +16,7 @@ INTERFACE_NAME = re.compile(r'[^\s/:"*\\\x00-\x20\x7f]{1,15}\Z')
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
 SIZE = re.compile(r"(0|[1-9][0-9]{0,12})(B|KiB|MiB|GiB)\Z")
 UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+MAX_WSCALE = 14  # RFC 7323 section 2.3
 MAX_PATH_BYTES = 4000
 
 
@@ -29,6 +30,15 @@ def whole(low: int, high: int) -> Callable[[object], int]:
         raise WrongValue(f"{shown(value)} {wrong}", f"{low} to {high}" if low < high else str(low))
 
     return read
+
+
+def window_scale(value: object) -> int | None:
+    """A shift count of RFC 7323, or none: no window scaling."""
+    if value == "none":
+        return None
+    if type(value) is int and 0 <= value <= MAX_WSCALE:
+        return value
+    raise WrongValue(f"{shown(value)} is not a window scale", f"0 to {MAX_WSCALE}, or none")
 
 
 def size_text(size_bytes: int) -> str:

@@ -3,6 +3,7 @@
 from textwrap import dedent
 
 import pytest
+
 from appliance.config import loads
 from appliance.errors import ConfigError
 
@@ -87,8 +88,10 @@ SINGLE = {
     ),
     "key of a service at the top": (
         GOOD + "ports: [80]\n",
-        "9:1: ports: is not a known key, one of bridge, cookie, engine, except, inside, limits, mode, "
-        "nfqueue, outside, runtime_dir, services, state_dir, version would be right",
+        (
+            "9:1: ports: is not a known key, one of bridge, cookie, engine, except, inside, limits, mode, "
+            "nfqueue, outside, runtime_dir, services, state_dir, version would be right"
+        ),
     ),
     "key of the limits misspelt": (
         GOOD + "limits: {flow: 4096}\n",
@@ -137,8 +140,10 @@ SINGLE = {
     ),
     "interface is a number": (
         changed("eth0", "7"),
-        '3:10: outside: 7 is not the name of an interface, "7" in quotes, if the interface has that name '
-        "would be right",
+        (
+            '3:10: outside: 7 is not the name of an interface, "7" in quotes, if the interface has that name '
+            "would be right"
+        ),
     ),
     "one interface for both sides": (
         changed("inside: eth1", "inside: eth0"),
@@ -179,13 +184,17 @@ SINGLE = {
     ),
     "service with an impossible name": (
         GOOD + "  a b: {addresses: [192.0.2.2], ports: [80]}\n",
-        "9:3: services.a b: a b is not a name for a service, up to 32 letters, digits, - and _, "
-        "the first a letter or digit would be right",
+        (
+            "9:3: services.a b: a b is not a name for a service, up to 32 letters, digits, - and _, "
+            "the first a letter or digit would be right"
+        ),
     ),
     "addresses missing": (
         changed("    addresses: [192.0.2.1]\n", ""),
-        "6:3: services.web.addresses: is missing, a list of addresses, prefixes and ranges, for example "
-        "[192.0.2.0/24] would be right",
+        (
+            "6:3: services.web.addresses: is missing, a list of addresses, prefixes and ranges, for example "
+            "[192.0.2.0/24] would be right"
+        ),
     ),
     "addresses not a list": (
         changed("[192.0.2.1]", "192.0.2.1"),
@@ -209,8 +218,10 @@ SINGLE = {
     ),
     "address is a number": (
         changed("192.0.2.1", "192"),
-        "7:17: services.web.addresses[0]: 192 is not an address, an address like 192.0.2.1 or 2001:db8::1 "
-        "would be right",
+        (
+            "7:17: services.web.addresses[0]: 192 is not an address, an address like 192.0.2.1 or 2001:db8::1 "
+            "would be right"
+        ),
     ),
     "address with a port": (
         changed("192.0.2.1", "192.0.2.1:80"),
@@ -222,28 +233,38 @@ SINGLE = {
     ),
     "address read as a mapping": (
         changed("[192.0.2.1]", "[2001:db8: 1]"),
-        "7:17: services.web.addresses[0]: a mapping is not an address, an address like 192.0.2.1 or "
-        "2001:db8::1, in quotes would be right",
+        (
+            "7:17: services.web.addresses[0]: a mapping is not an address, an address like 192.0.2.1 or "
+            "2001:db8::1, in quotes would be right"
+        ),
     ),
     "prefix with host bits": (
         changed("192.0.2.1", "192.0.2.1/24"),
-        "7:17: services.web.addresses[0]: 192.0.2.1/24 has bits set behind its prefix, 192.0.2.0/24 or "
-        "192.0.2.1 would be right",
+        (
+            "7:17: services.web.addresses[0]: 192.0.2.1/24 has bits set behind its prefix, 192.0.2.0/24 or "
+            "192.0.2.1 would be right"
+        ),
     ),
     "prefix too long": (
         changed("192.0.2.1", "192.0.2.0/33"),
-        "7:17: services.web.addresses[0]: 192.0.2.0/33 has no valid prefix length, /0 to /32 after the "
-        "address would be right",
+        (
+            "7:17: services.web.addresses[0]: 192.0.2.0/33 has no valid prefix length, /0 to /32 after the "
+            "address would be right"
+        ),
     ),
     "prefix too long in IPv6": (
         changed("192.0.2.1", "2001:db8::/129"),
-        "7:17: services.web.addresses[0]: 2001:db8::/129 has no valid prefix length, /0 to /128 after the "
-        "address would be right",
+        (
+            "7:17: services.web.addresses[0]: 2001:db8::/129 has no valid prefix length, /0 to /128 after the "
+            "address would be right"
+        ),
     ),
     "prefix with a netmask": (
         changed("192.0.2.1", "192.0.2.0/255.255.255.0"),
-        "7:17: services.web.addresses[0]: 192.0.2.0/255.255.255.0 has no valid prefix length, /0 to /32 "
-        "after the address would be right",
+        (
+            "7:17: services.web.addresses[0]: 192.0.2.0/255.255.255.0 has no valid prefix length, /0 to /32 "
+            "after the address would be right"
+        ),
     ),
     "range backwards": (
         changed("192.0.2.1", "192.0.2.9-192.0.2.1"),
@@ -251,8 +272,10 @@ SINGLE = {
     ),
     "range of two families": (
         changed("192.0.2.1", "192.0.2.1-2001:db8::1"),
-        "7:17: services.web.addresses[0]: 192.0.2.1-2001:db8::1 mixes IPv4 and IPv6, a range for each of "
-        "them would be right",
+        (
+            "7:17: services.web.addresses[0]: 192.0.2.1-2001:db8::1 mixes IPv4 and IPv6, a range for each of "
+            "them would be right"
+        ),
     ),
     "range with one end": (
         changed("192.0.2.1", "192.0.2.1-"),
@@ -264,28 +287,38 @@ SINGLE = {
     ),
     "multicast": (
         changed("192.0.2.1", "224.0.0.0/8"),
-        "7:17: services.web.addresses[0]: 224.0.0.0/8 is multicast, no host on a wire has it, an address of "
-        "a host would be right",
+        (
+            "7:17: services.web.addresses[0]: 224.0.0.0/8 is multicast, no host on a wire has it, an address of "
+            "a host would be right"
+        ),
     ),
     "loopback": (
         changed("192.0.2.1", "127.0.0.1"),
-        "7:17: services.web.addresses[0]: 127.0.0.1 is loopback, no host on a wire has it, an address of "
-        "a host would be right",
+        (
+            "7:17: services.web.addresses[0]: 127.0.0.1 is loopback, no host on a wire has it, an address of "
+            "a host would be right"
+        ),
     ),
     "unspecified": (
         changed("192.0.2.1", '"::"'),
-        "7:17: services.web.addresses[0]: :: is unspecified, no host on a wire has it, an address of a host "
-        "would be right",
+        (
+            "7:17: services.web.addresses[0]: :: is unspecified, no host on a wire has it, an address of a host "
+            "would be right"
+        ),
     ),
     "IPv4 inside IPv6": (
         changed("192.0.2.1", '"::ffff:192.0.2.1"'),
-        "7:17: services.web.addresses[0]: ::ffff:192.0.2.1 is an IPv4 address inside IPv6, the IPv4 address "
-        "alone would be right",
+        (
+            "7:17: services.web.addresses[0]: ::ffff:192.0.2.1 is an IPv4 address inside IPv6, the IPv4 address "
+            "alone would be right"
+        ),
     ),
     "ports missing": (
         changed("    ports: [80]\n", ""),
-        "6:3: services.web.ports: is missing, a list of ports and ranges, for example [80, 8000-8100], or "
-        "all would be right",
+        (
+            "6:3: services.web.ports: is missing, a list of ports and ranges, for example [80, 8000-8100], or "
+            "all would be right"
+        ),
     ),
     "one port, not a list": (
         changed("[80]", "80"),
@@ -328,8 +361,10 @@ SINGLE = {
     ),
     "vlan in routed mode": (
         GOOD + "    vlan: 10\n",
-        "9:5: services.web.vlan: is of no use with mode: routed, where the VLAN interface takes the tag off, "
-        "its name as outside or inside would be right",
+        (
+            "9:5: services.web.vlan: is of no use with mode: routed, where the VLAN interface takes the tag off, "
+            "its name as outside or inside would be right"
+        ),
     ),
     "protect not in this version": (
         GOOD + "    protect: auto\n",
@@ -353,7 +388,7 @@ SINGLE = {
     ),
     "window scale too large": (
         GOOD + "    server: {wscale: 15}\n",
-        "9:22: services.web.server.wscale: 15 is out of bounds, 0 to 14 would be right",
+        "9:22: services.web.server.wscale: 15 is not a window scale, 0 to 14, or none would be right",
     ),
     "a boolean of YAML 1.1": (
         GOOD + "    server: {sack: yes}\n",
@@ -415,8 +450,10 @@ SINGLE = {
     ),
     "one flow may hold more than all": (
         GOOD + "limits: {hold_per_flow: 1MiB, hold_total: 64KiB}\n",
-        "9:9: limits: hold_per_flow (1MiB) is more than hold_total (64KiB), a total of many times the size "
-        "per flow would be right",
+        (
+            "9:9: limits: hold_per_flow (1MiB) is more than hold_total (64KiB), a total of many times the size "
+            "per flow would be right"
+        ),
     ),
     "queue number too large": (
         GOOD + "nfqueue: {first_queue: 65536}\n",
@@ -453,8 +490,10 @@ SINGLE = {
     ),
     "secret file relative": (
         GOOD + "cookie: {secret_file: secret}\n",
-        "9:23: cookie.secret_file: secret is not an absolute path, a path that begins with / and has no .. "
-        "would be right",
+        (
+            "9:23: cookie.secret_file: secret is not an absolute path, a path that begins with / and has no .. "
+            "would be right"
+        ),
     ),
     # the syntax
     "anchor": (
@@ -471,23 +510,31 @@ SINGLE = {
     ),
     "tab as indentation": (
         changed("    ports", "\tports"),
-        "8:1: configuration: is not valid YAML (found character that cannot start any token), spaces for "
-        "indentation and quotes around special characters would be right",
+        (
+            "8:1: configuration: is not valid YAML (found character that cannot start any token), spaces for "
+            "indentation and quotes around special characters would be right"
+        ),
     ),
     "indentation": (
         changed("    ports", "   ports"),
-        "8:4: configuration: is not valid YAML (did not find expected key), the indentation of the keys "
-        "around it would be right",
+        (
+            "8:4: configuration: is not valid YAML (did not find expected key), the indentation of the keys "
+            "around it would be right"
+        ),
     ),
     "list not closed": (
         changed("[80]", "[80"),
-        "9:1: configuration: is not valid YAML (did not find expected ',' or ']'), a comma or a closing bracket "
-        "before this place would be right",
+        (
+            "9:1: configuration: is not valid YAML (did not find expected ',' or ']'), a comma or a closing bracket "
+            "before this place would be right"
+        ),
     ),
     "brace not closed": (
         GOOD + "limits: {flows: 4096\nexcept: []\n",
-        "10:7: configuration: is not valid YAML (did not find expected ',' or '}'), a comma or a closing brace "
-        "before this place would be right",
+        (
+            "10:7: configuration: is not valid YAML (did not find expected ',' or '}'), a comma or a closing brace "
+            "before this place would be right"
+        ),
     ),
     "quote not closed": (
         changed("eth0", '"eth0'),
@@ -565,8 +612,10 @@ def test_all_mistakes_are_reported_at_once_in_the_order_of_the_file() -> None:
         "8:5: services.web.prots: is not a known key, ports would be right",
         f"9:17: services.web.ports[1]: 0 is not a port, {PORTS}",
         "11:5: services.web.protect: is given twice (first in line 10), one of them would be right",
-        "16:30: services.news.addresses[1]: port 80 at 198.51.100.25 is in service mail (line 13) too, "
-        "one service for each address and port would be right",
+        (
+            "16:30: services.news.addresses[1]: port 80 at 198.51.100.25 is in service mail (line 13) too, "
+            "one service for each address and port would be right"
+        ),
         "18:17: limits.flows: 010 is not a whole number, 1024 to 16777216 would be right",
         "18:22: limits.flow: is not a known key, flows would be right",
     ]
