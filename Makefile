@@ -21,12 +21,12 @@ CONFIG ?=
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1|\2/p' $(MAKEFILE_LIST) | \
-		while IFS='|' read -r name text; do printf '  make %-15s %s\n' "$$name" "$$text"; done
+		while IFS='|' read -r name text; do printf '  make %-18s %s\n' "$$name" "$$text"; done
 
 demo: build ## clients and a spoofed flood, without and with Levee: live, a table, a plot
 	@$(AS_ROOT) $(PY) tests/demo/demo.py
 
-test: build ## everything: check, property, reference, fuzz, lab and guest tests (under 30 minutes)
+test: build ## everything: check, property, differential, fuzz, lab and guest tests (under 30 minutes)
 	@$(PY) tools/suite.py test
 
 check: build ## format, lint, strict types, import contracts, unit tests (under two minutes)
@@ -38,8 +38,8 @@ test-unit: build ## unit tests
 test-property: build ## property tests of parsers and encoders
 	@$(PY) tools/suite.py property
 
-test-reference: build ## the engine compared with the readable reference
-	@$(PY) tools/suite.py reference
+test-differential: build ## the engine compared with the readable reference, packet for packet
+	@$(PY) tools/suite.py differential
 
 test-fuzz: build ## fuzz targets, a short run
 	@$(PY) tools/suite.py fuzz
@@ -87,5 +87,5 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@tools/setup venv $(VENV) requirements
 	@touch $@
 
-.PHONY: help demo test check test-unit test-property test-reference test-fuzz test-lab test-guest \
+.PHONY: help demo test check test-unit test-property test-differential test-fuzz test-lab test-guest \
 	fuzz-long bench lab lab-down guest setup build format clean
