@@ -100,6 +100,22 @@ LV_INLINE int lv_within(u32 x, u32 lo, u32 hi)
     return x - lo <= hi - lo;
 }
 
+/*
+ * Call step(i, state) for i = 0 .. n-1 until it returns non-zero. For loops whose every turn has several outcomes: the BPF
+ * verifier looks at the body of bpf_loop() once, but would look at each way through n turns of a plain loop.
+ */
+#ifdef __bpf__
+#define lv_loop(n, step, state) bpf_loop((n), (step), (state), 0)
+#define LV_STEP static long
+#else
+#define LV_STEP LV_INLINE long
+#define lv_loop(n, step, state)                                                                                        \
+    do {                                                                                                               \
+        for (u32 lv_turn = 0; lv_turn < (n) && !step(lv_turn, (state)); lv_turn++)                                     \
+            ;                                                                                                          \
+    } while (0)
+#endif
+
 /* The two sides of the box. A packet's side is the one it came in on. */
 enum lv_side { LV_OUTSIDE = 0, LV_INSIDE = 1 };
 

@@ -141,11 +141,12 @@ LV_INLINE void lv_flow_key_quoted(struct lv_key *key, const struct lv_pkt *k, en
         key->vid[i] = i < k->tags ? k->tci[i] & 0xfff : 0;
 }
 
+/* Eight bytes of a key. It was written as ports and addresses: without may_alias the compiler may read before that. */
+typedef u64 __attribute__((may_alias)) lv_word;
+
 LV_INLINE int lv_key_eq(const struct lv_key *a, const struct lv_key *b)
 {
-    /* The key was written as ports and addresses: without may_alias the compiler may read before it has written. */
-    typedef u64 __attribute__((may_alias)) lv_any64;
-    const lv_any64 *x = (const lv_any64 *)a, *y = (const lv_any64 *)b;
+    const lv_word *x = (const lv_word *)a, *y = (const lv_word *)b;
 
     return x[0] == y[0] && x[1] == y[1] && x[2] == y[2] && x[3] == y[3] && x[4] == y[4];
 }

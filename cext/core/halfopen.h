@@ -58,7 +58,7 @@ struct lv_halfopen {
 /* Set of a key. Quick and keyed, no more: who finds keys that share a set evicts four entries, and cookies suffice. */
 LV_INLINE u32 lv_half_index(u64 seed, const struct lv_key *key)
 {
-    const u64 *q = (const u64 *)key;
+    const lv_word *q = (const lv_word *)key;
     u64 h = (q[1] ^ seed) * 0x9e3779b97f4a7c15ULL;
 
     h = (h ^ (h >> 29) ^ q[3] ^ q[0]) * 0xbf58476d1ce4e5b9ULL;

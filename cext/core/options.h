@@ -26,6 +26,8 @@ enum lv_option {
 
 enum {
     LV_OPTIONS_MAX_BYTES = 40,
+    LV_TCP_HEADER_MAX = 60,
+    LV_TCP_COPY_BYTES = 72, /* a header and what the longest read from its last byte would touch */
     LV_WSCALE_NONE = 15, /* no window scale option; 0..14 are values of it */
     LV_WSCALE_MAX = 14,  /* RFC 7323 2.3 */
 };
@@ -51,69 +53,80 @@ LV_INLINE void lv_opts_clear(struct lv_opts *o)
     o->wscale = LV_WSCALE_NONE;
 }
 
-/* Read the options between tcp + 20 and tcp + header_len (20..60; the caller has checked that they are in the buffer).
- * `syn`: the options that only a SYN may carry are looked at. */
+struct lv_opts_walk {
+    struct lv_opts *o;
+    const u8 *tcp;
+    u32 at, header_len;
+    u32 syn;
+};
+
+LV_INLINE void lv_opt_read(struct lv_opts *o, const u8 *p, u32 at, u8 kind, u8 len, u32 syn)
+{
+    if (kind == LV_OPT_TS) {
+        if (len == 10) {
+            o->has_ts = 1;
+            o->ts_at = (u8)(at + 2);
+            o->tsval = lv_get32(p + 2);
+            o->tsecr = lv_get32(p + 6);
+        }
+    } else if (kind == LV_OPT_MD5 || kind == LV_OPT_AO) {
+        o->is_signed = 1;
+    } else if (!syn) {
+        if (kind == LV_OPT_SACK && len >= 10 && (len - 2) % 8 == 0) {
+            o->sack_at = (u8)(at + 2);
+            o->sack_blocks = (u8)((len - 2) / 8);
+        }
+    } else if (kind == LV_OPT_MSS) {
+        if (len == 4 && lv_get16(p + 2)) {
+            o->mss = lv_get16(p + 2);
+            o->mss_at = (u8)at;
+        }
+    } else if (kind == LV_OPT_WSCALE) {
+        if (len == 3) {
+            o->wscale = LV_MIN(p[2], LV_WSCALE_MAX);
+            o->wscale_at = (u8)at;
+        }
+    } else if (kind == LV_OPT_SACK_OK && len == 2) {
+        o->sack_ok = 1;
+        o->sack_ok_at = (u8)at;
+    }
+}
+
+/* One option. */
+LV_STEP lv_opts_step(u32 turn, void *state)
+{
+    struct lv_opts_walk *w = state;
+    u32 at = w->at;
+    u8 kind, len;
+
+    (void)turn;
+    if (at >= w->header_len || at > LV_TCP_HEADER_MAX - 1)
+        return 1;
+    kind = w->tcp[at];
+    if (kind == LV_OPT_END)
+        return 1;
+    if (kind == LV_OPT_NOP) {
+        w->at = at + 1;
+        return 0;
+    }
+    if (at + 2 > w->header_len || at > LV_TCP_HEADER_MAX - 2)
+        return 1;
+    len = w->tcp[at + 1];
+    if (len < 2 || at + len > w->header_len)
+        return 1;
+    lv_opt_read(w->o, w->tcp + at, at, kind, len, w->syn);
+    w->at = at + len;
+    return 0;
+}
+
+/* Read the options between tcp + 20 and tcp + header_len (20..60; the caller has checked that they are in the buffer; in
+ * BPF the buffer is a copy of LV_TCP_COPY_BYTES). `syn`: the options that only a SYN may carry are looked at. */
 LV_INLINE void lv_opts_read(struct lv_opts *o, const u8 *tcp, u32 header_len, int syn)
 {
-    u32 at = 20, i;
+    struct lv_opts_walk walk = {o, tcp, 20, header_len, (u32)syn};
 
     lv_opts_clear(o);
-    for (i = 0; i < LV_OPTIONS_MAX_BYTES; i++) {
-        u8 kind, len;
-
-        if (at >= header_len || at >= 60)
-            return;
-        kind = tcp[at];
-        if (kind == LV_OPT_END)
-            return;
-        if (kind == LV_OPT_NOP) {
-            at++;
-            continue;
-        }
-        if (at + 2 > header_len)
-            return;
-        len = tcp[at + 1];
-        if (len < 2 || at + len > header_len)
-            return;
-        switch (kind) {
-        case LV_OPT_MSS:
-            if (len == 4 && syn && lv_get16(tcp + at + 2)) {
-                o->mss = lv_get16(tcp + at + 2);
-                o->mss_at = (u8)at;
-            }
-            break;
-        case LV_OPT_WSCALE:
-            if (len == 3 && syn) {
-                o->wscale = LV_MIN(tcp[at + 2], LV_WSCALE_MAX);
-                o->wscale_at = (u8)at;
-            }
-            break;
-        case LV_OPT_SACK_OK:
-            if (len == 2 && syn) {
-                o->sack_ok = 1;
-                o->sack_ok_at = (u8)at;
-            }
-            break;
-        case LV_OPT_SACK:
-            if (!syn && len >= 10 && (len - 2) % 8 == 0) {
-                o->sack_at = (u8)(at + 2);
-                o->sack_blocks = (u8)((len - 2) / 8);
-            }
-            break;
-        case LV_OPT_TS:
-            if (len == 10) {
-                o->has_ts = 1;
-                o->ts_at = (u8)(at + 2);
-                o->tsval = lv_get32(tcp + at + 2);
-                o->tsecr = lv_get32(tcp + at + 6);
-            }
-            break;
-        case LV_OPT_MD5:
-        case LV_OPT_AO: o->is_signed = 1; break;
-        default: break;
-        }
-        at += len;
-    }
+    lv_loop(LV_OPTIONS_MAX_BYTES, lv_opts_step, &walk);
 }
 
 /* Write the options of a SYN or SYN-ACK in the order Linux uses, padded to 32 bits. Returns the length, 0..20 bytes. */

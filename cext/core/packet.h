@@ -124,6 +124,9 @@ LV_INLINE enum lv_kind lv_junk(struct lv_ip *ip, enum lv_reason reason)
 /* Are n bytes at p within the IP packet? Compared with both ends: `end` is the one that the BPF verifier knows. */
 LV_INLINE int lv_fits(const u8 *p, u32 n, const struct lv_ip *ip, const u8 *end)
 {
+#ifdef __bpf__
+    __asm__ volatile("" : "+r"(end)); /* the compiler knows that one comparison implies the other; the verifier does not */
+#endif
     return p + n <= end && p + n <= ip->end;
 }
 
@@ -154,17 +157,72 @@ LV_INLINE enum lv_kind lv_parse_ip4(struct lv_ip *ip, u8 *p, u8 *end, int quoted
     return ip->fragment == 2 && ip->proto == LV_IPPROTO_TCP ? LV_KIND_FRAGMENT : LV_KIND_OTHER;
 }
 
-LV_INLINE int lv_ip6_is_extension(u8 next)
+LV_INLINE int lv_ip6_is_extension(u32 next)
 {
     return next == 0 || next == 43 || next == 44 || next == 51 || next == 60 || next == 135;
 }
 
-/* IPv6 and its extension headers, RFC 8200 section 4. Later fragments are FRAGMENT if TCP may be in the first one. */
+/* Where a walk through extension headers stands: an offset, since the BPF verifier can forget a number's value between two
+ * turns but not a pointer's. */
+struct lv_ip6_walk {
+    struct lv_ip *ip;
+    u8 *end;
+    u32 at;   /* offset from ip->l3 */
+    u32 next; /* what stands there */
+    u32 kind; /* enum lv_kind, when the walk has ended */
+};
+
+enum { LV_IP6_WALK_MAX = 0x3fff }; /* extension headers that reach further are junk: the verifier counts to 65535 */
+
+/* One extension header, RFC 8200 section 4; ends the walk at the first thing that is none. */
+LV_STEP lv_ip6_step(u32 turn, void *state)
+{
+    struct lv_ip6_walk *w = state;
+    struct lv_ip *ip = w->ip;
+    u8 *q = ip->l3 + (w->at & LV_IP6_WALK_MAX);
+    u32 len = 8;
+
+    (void)turn;
+    if (w->at > LV_IP6_WALK_MAX)
+        return 1;
+    if (!lv_ip6_is_extension(w->next)) {
+        ip->proto = (u8)w->next;
+        ip->l4 = q;
+        w->kind = LV_KIND_OTHER;
+        return 1;
+    }
+    if (!lv_fits(q, 8, ip, w->end))
+        return 1;
+    if (w->next == 43 && q[3])
+        return 1; /* routing with segments left: not the last destination, and not the one of the checksum */
+    if (w->next == 44) {
+        if (lv_get16(q + 2) & 0xfff8)
+            ip->fragment = 2;
+        else if (q[3] & 1)
+            ip->fragment = 1; /* RFC 6946: neither offset nor more = atomic, a whole packet */
+    } else if (w->next == 51) {
+        len += (u32)q[1] * 4; /* authentication, RFC 4302: in 32-bit words minus 2 */
+    } else {
+        len += (u32)q[1] * 8;
+    }
+    if (!lv_fits(q, len, ip, w->end))
+        return 1;
+    if (ip->fragment == 2) { /* what follows is the middle of something */
+        ip->proto = q[0];
+        ip->l4 = q + len;
+        w->kind = q[0] == LV_IPPROTO_TCP || lv_ip6_is_extension(q[0]) ? LV_KIND_FRAGMENT : LV_KIND_OTHER;
+        return 1;
+    }
+    w->next = q[0];
+    w->at += len;
+    return 0;
+}
+
+/* IPv6, RFC 8200. Later fragments are FRAGMENT if TCP may be in the first one. */
 LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, int quoted)
 {
-    u32 total, i;
-    u8 next;
-    u8 *q;
+    struct lv_ip6_walk walk = {ip, end, 40, 0, LV_KIND_JUNK};
+    u32 total;
 
     if (p + 40 > end)
         return lv_junk(ip, LV_R_SHORT);
@@ -181,57 +239,16 @@ LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, int quoted
     ip->fragment = 0;
     lv_copy(&ip->src, p + 8, 16);
     lv_copy(&ip->dst, p + 24, 16);
-    if (lv_addr_is_v4(&ip->src) ||
-        lv_addr_is_v4(&ip->dst)) /* never on the wire, RFC 4038 4.2; IPv4 to the flow table */
+    if (lv_addr_is_v4(&ip->src) || lv_addr_is_v4(&ip->dst)) /* never on the wire, RFC 4038 4.2 */
         return lv_junk(ip, LV_R_IP_SOURCE);
-    next = p[6];
-    q = p + 40;
-    for (i = 0; i <= LV_IP6_EXT_HEADERS; i++) {
-        u32 len;
-
-        switch (next) {
-        case 43: /* routing: with segments left this is not the last destination, and not the one of the checksum */
-            if (!lv_fits(q, 8, ip, end) || q[3])
-                return lv_junk(ip, LV_R_EXT_HEADERS);
-            len = 8 + (u32)q[1] * 8;
-            break;
-        case 0:   /* hop-by-hop */
-        case 60:  /* destination options */
-        case 135: /* mobility */
-            if (!lv_fits(q, 8, ip, end))
-                return lv_junk(ip, LV_R_EXT_HEADERS);
-            len = 8 + (u32)q[1] * 8;
-            break;
-        case 51: /* authentication, RFC 4302: length in 32-bit words minus 2 */
-            if (!lv_fits(q, 8, ip, end))
-                return lv_junk(ip, LV_R_EXT_HEADERS);
-            len = 8 + (u32)q[1] * 4;
-            break;
-        case 44: /* fragment */
-            if (!lv_fits(q, 8, ip, end))
-                return lv_junk(ip, LV_R_EXT_HEADERS);
-            if (lv_get16(q + 2) & 0xfff8)
-                ip->fragment = 2;
-            else if (q[3] & 1)
-                ip->fragment = 1; /* RFC 6946: neither offset nor more = atomic, a whole packet */
-            len = 8;
-            break;
-        default:
-            ip->proto = next;
-            ip->l4 = q;
-            return LV_KIND_OTHER;
-        }
-        if (!lv_fits(q, len, ip, end))
-            return lv_junk(ip, LV_R_EXT_HEADERS);
-        if (ip->fragment == 2) { /* what follows is the middle of something */
-            ip->proto = q[0];
-            ip->l4 = q + len;
-            return q[0] == LV_IPPROTO_TCP || lv_ip6_is_extension(q[0]) ? LV_KIND_FRAGMENT : LV_KIND_OTHER;
-        }
-        next = q[0];
-        q += len;
-    }
-    return lv_junk(ip, LV_R_EXT_HEADERS);
+    ip->l4 = p + 40;
+    ip->proto = p[6];
+    if (LV_LIKELY(p[6] == LV_IPPROTO_TCP))
+        return LV_KIND_OTHER;
+    walk.next = p[6];
+    ip->reason = LV_R_EXT_HEADERS; /* unless the walk ends well */
+    lv_loop(LV_IP6_EXT_HEADERS + 1, lv_ip6_step, &walk);
+    return (enum lv_kind)walk.kind;
 }
 
 LV_INLINE enum lv_kind lv_parse_ip(struct lv_ip *ip, u8 *p, u8 *end, u16 proto, int quoted)
@@ -286,10 +303,12 @@ LV_INLINE enum lv_kind lv_parse_icmp(struct lv_pkt *k, u8 *end)
     k->icmp_code = p[1];
     if (!lv_icmp_is_error(k->ip.family, p[0]))
         return LV_KIND_OTHER;
-    if (lv_parse_ip(&k->quoted, p + 8, k->ip.end, k->ip.family == 4 ? LV_ETH_P_IP : LV_ETH_P_IPV6, 1) != LV_KIND_OTHER)
+    if (lv_parse_ip(&k->quoted, p + 8, end, k->ip.family == 4 ? LV_ETH_P_IP : LV_ETH_P_IPV6, 1) != LV_KIND_OTHER)
         return LV_KIND_OTHER;
     if (k->quoted.proto != LV_IPPROTO_TCP || k->quoted.fragment == 2)
         return LV_KIND_OTHER;
+    if (k->quoted.end > k->ip.end)
+        k->quoted.end = k->ip.end; /* what follows is padding of the frame */
     t = k->quoted.l4;
     if (!lv_fits(t, LV_ICMP_QUOTE_MIN, &k->quoted, end))
         return LV_KIND_OTHER;

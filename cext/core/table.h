@@ -12,7 +12,8 @@
  * clients that proved themselves do) and because every record is somebody's open connection. Closed records go early when
  * less than a quarter of the table is free.
  *
- * Locking: one spin lock guards all chains whose hash ends alike; it is held while a packet of that flow is processed.
+ * Locking: one spin lock guards all chains whose number ends alike; it is held while a packet of that flow is processed.
+ * A table of fewer chains than locks leaves some locks unused: two flows of one chain never have two locks.
  */
 #ifndef LV_TABLE_H
 #define LV_TABLE_H
@@ -67,7 +68,7 @@ LV_INLINE u32 lv_table_hash(const struct lv_table *t, const struct lv_key *key)
 
 LV_INLINE struct lv_spinlock *lv_table_lock(struct lv_table *t, u32 hash)
 {
-    return &t->lock[hash % LV_LOCKS];
+    return &t->lock[hash & t->mask & (LV_LOCKS - 1)];
 }
 
 LV_INLINE struct lv_flow *lv_table_find(struct lv_table *t, const struct lv_key *key, u32 hash)
