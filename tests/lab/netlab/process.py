@@ -49,7 +49,7 @@ def run(
             check=False,
         )
     except FileNotFoundError as missing:
-        raise LabError(f"{missing.filename}: command not found", "install the package that has it")
+        raise LabError(f"{missing.filename}: command not found", "install the package that has it") from missing
     if check and done.returncode != 0:
         said = (done.stderr or done.stdout).strip()
         raise LabError(f"{' '.join(command)}: exit {done.returncode}: {said}")

@@ -60,9 +60,7 @@ MaxStartups 1000
 def running(names: Names, argv: Sequence[str], log: Path, port: int) -> Iterator[int]:
     """A server process in the server's namespace, from the moment it listens on `port`."""
     with log.open("ab") as out:
-        process = subprocess.Popen(
-            in_namespace(names.server, argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out
-        )
+        process = subprocess.Popen(in_namespace(names.server, argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out)
     try:
         _wait_listening(names, process, port, log)
         yield process.pid

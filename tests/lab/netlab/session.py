@@ -79,9 +79,7 @@ class Lab:
         process = self.appliance.start(self.names.lab_dir / "levee.yaml")
         control.write_state(
             self.names,
-            control.State(
-                state.mode, state.engine, state.configuration, state.levee, process.pid, process.started
-            ),
+            control.State(state.mode, state.engine, state.configuration, state.levee, process.pid, process.started),
         )
 
     def _state(self) -> control.State:
@@ -101,7 +99,9 @@ class Lab:
     def arrived(self) -> dict[str, int]:
         return counters.read(self.names)
 
-    def crafted_client(self, family: int, remote_port: int, *, host: int = 1, local_port: int | None = None) -> Endpoint:
+    def crafted_client(
+        self, family: int, remote_port: int, *, host: int = 1, local_port: int | None = None
+    ) -> Endpoint:
         return Endpoint(
             self.names,
             self.mode,
@@ -171,9 +171,6 @@ def protected_and_direct(mode: Mode, engine: str, names: Names) -> str:
         )
         + (vlans.services() if mode is Mode.BRIDGE else "")
     )
-
-
-
 
 
 def bring_up(names: Names, mode: Mode, engine: str, text: str, directory: Path) -> Lab:

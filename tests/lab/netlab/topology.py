@@ -206,8 +206,7 @@ def _links(mode: Mode, names: Names) -> Iterator[Command]:
 
 def _end_batch(end: End, interface: str) -> str:
     lines = [
-        f"addr add {end.v4_host(number)}/{end.v4_prefix} dev {interface}"
-        for number in range(1, HOSTS_PER_SIDE + 1)
+        f"addr add {end.v4_host(number)}/{end.v4_prefix} dev {interface}" for number in range(1, HOSTS_PER_SIDE + 1)
     ]
     lines.append(f"addr add {end.v6}/{end.v6_prefix} dev {interface} nodad")
     lines += [f"route add {to} via {via}" for to, via in end.routes]
