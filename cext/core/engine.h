@@ -51,8 +51,11 @@ LV_INLINE enum lv_verdict lv_from_outside(struct lv_worker *w, struct lv_pkt *k,
     u16 service = lv_service_find(services, &key->server, key->sport, k);
     u8 flags = k->tcp.flags;
 
-    if (!services->service[service].protect)
+    if (!services->service[service].protect) {
+        if (closed && (flags & LV_SYN)) /* the server answers this one itself: the old numbers mean nothing to it */
+            lv_flow_forget(w, closed, hash);
         return lv_pass(w, service);
+    }
     if ((flags & (LV_SYN | LV_ACK)) == LV_SYN)
         return lv_gate_syn(w, k, key, service, link);
     if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK)
@@ -107,10 +110,13 @@ LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, con
         lv_opts_read(&o, k->ip.l4, k->tcp.header_len, synack);
         return side == LV_OUTSIDE ? lv_early(w, f, hash, k, &o) : lv_server_answer(w, f, hash, k, &o);
     case LV_FLOW_PASS_CLOSED:
-        if (side == LV_OUTSIDE && (syn || lv_half_find(lv_half_set(&w->half, key), key)))
+        if (side == LV_OUTSIDE && (syn || lv_half_expects(w, k, key)))
             return lv_from_outside(w, k, key, hash, link, f);
-        if (syn)
-            f->c.state = LV_FLOW_PASS; /* the server uses its port again */
+        if (syn) { /* the server uses its port again */
+            f->c.flags = 0;
+            f->c.s_ack = 0;
+            f->c.state = LV_FLOW_PASS;
+        }
         break;
     case LV_FLOW_PASS:
         break;
@@ -122,13 +128,18 @@ LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, con
                 lv_challenge(w, f);
                 return lv_drop(w, f->c.service, LV_R_SYN_IN_FLOW);
             }
-            if (syn || (f->c.state == LV_FLOW_CLOSED && !(flags & LV_RST) && !lv_fits_closed(&f->c, &k->tcp)))
+            if (syn || (f->c.state == LV_FLOW_CLOSED && !(flags & LV_RST) &&
+                        (!lv_fits_closed(&f->c, &k->tcp) || lv_half_expects(w, k, key))))
                 return lv_from_outside(w, k, key, hash, link, f);
         } else if (flags & LV_SYN) {
             if (synack && k->tcp.ack == f->c.s_ack && k->tcp.seq + 1 == f->c.s_nxt) {
                 lv_opts_read(&o, k->ip.l4, k->tcp.header_len, 1);
                 lv_ack_again(w, f, &o);
                 return lv_drop(w, f->c.service, LV_R_SERVER_HANDSHAKE);
+            }
+            if (syn && f->c.state == LV_FLOW_CLOSED) { /* the server connects from the ports of an old connection */
+                lv_flow_forget(w, f, hash);
+                return lv_from_inside(w, k, key, hash, link);
             }
             return lv_drop(w, f->c.service, LV_R_SERVER_UNEXPECTED);
         }
@@ -160,7 +171,18 @@ LV_INLINE enum lv_verdict lv_tcp(struct lv_worker *w, struct lv_pkt *k, const st
     return verdict;
 }
 
-/* Fragments cannot be translated nor answered; they pass only where the operator lets them. */
+/* Of a first fragment the header can be translated, of later ones there is nothing to translate. A SYN in fragments is
+ * never let through: nobody sends one in earnest, and it would be a way around the gate. */
+LV_INLINE int lv_first_fragment_refused(const struct lv_services *services, const struct lv_pkt *k, u16 *service)
+{
+    const struct lv_service *sv;
+
+    *service = lv_service_find(services, &k->ip.dst, k->tcp.dport, k);
+    sv = &services->service[*service];
+    return sv->protect && (!sv->fragments_pass || (k->tcp.flags & LV_SYN));
+}
+
+/* Fragments without a TCP header pass only where the operator lets them. */
 LV_INLINE enum lv_verdict lv_fragment(struct lv_worker *w, const struct lv_pkt *k, enum lv_side side)
 {
     const struct lv_services *services = lv_services_of(w);
@@ -177,9 +199,9 @@ LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame 
     struct lv_ether back;
     struct lv_pkt k;
     enum lv_kind kind;
+    u16 service;
 
-    k.tags = 0;
-    k.tci[0] = k.tci[1] = 0;
+    lv_pkt_begin(&k);
     if (f->vlan_proto) {
         k.tags = 1;
         k.tag_proto[0] = f->vlan_proto;
@@ -190,8 +212,8 @@ LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame 
         kind = lv_junk(&k.ip, LV_R_IP_SOURCE);
     switch (kind) {
     case LV_KIND_TCP:
-        if (k.ip.fragment)
-            return lv_fragment(w, &k, side);
+        if (k.ip.fragment && side == LV_OUTSIDE && lv_first_fragment_refused(lv_services_of(w), &k, &service))
+            return lv_drop(w, service, LV_R_FRAGMENT);
         lv_ether_make(&back, LV_OUTSIDE, f->src, f->dst, lv_tags_pack(&k), k.tci, f->has_l2);
         return lv_tcp(w, &k, &back, side);
     case LV_KIND_ICMP_ERROR:
@@ -222,7 +244,9 @@ LV_INLINE u32 lv_idle_limit_ms(const struct lv_flow *f, int crowded)
             return LV_IDLE_CLOSED_CROWDED_MS;
         return (f->c.flags & LV_F_RESET) ? LV_IDLE_RESET_MS : LV_IDLE_CLOSED_MS;
     default:
-        if ((f->c.flags & fins) == fins)
+        if ((f->c.flags & fins) == fins || (f->c.flags & LV_F_RESET))
+            return LV_IDLE_LAST_ACK_MS;
+        if (f->c.state == LV_FLOW_PASS && !(f->c.marks & LV_M_ANSWERED))
             return LV_IDLE_LAST_ACK_MS;
         return (f->c.flags & fins) ? LV_IDLE_HALF_CLOSED_MS : LV_IDLE_ESTABLISHED_MS;
     }

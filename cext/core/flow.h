@@ -37,7 +37,7 @@ enum lv_flow_flag {
     LV_F_SACK_S = 0x04,  /* the server agreed to SACK */
     LV_F_FIN_C = 0x08,   /* FIN of the client seen, fin_c is the number after it */
     LV_F_FIN_S = 0x10,
-    LV_F_RESET = 0x20,   /* closed by RST */
+    LV_F_RESET = 0x20,   /* closed by RST; ESTABLISHED: the server talked on, the client has not since */
     LV_F_WSCALE = 0x40,  /* SYN_SENT: the client and we agreed on window scaling */
     LV_F_SACK_C = 0x80,  /* SYN_SENT: the client and we agreed on SACK */
 };
@@ -45,6 +45,7 @@ enum lv_flow_flag {
 enum lv_flow_mark {
     LV_M_L2 = 0x01,  /* MACs are known */
     LV_M_ECN = 0x02, /* SYN_SENT: ECN was agreed with the client */
+    LV_M_ANSWERED = 0x04, /* PASS: the client has spoken */
 };
 
 /* What is known of a connection, beside its key. A BPF map keeps this by lv_key; a table keeps both in one record. */
@@ -181,7 +182,8 @@ LV_INLINE u32 lv_flow_window_s(const struct lv_conn *f)
  * Follow one packet of a translated flow (ESTABLISHED or CLOSED); `t` as it came, before translation.
  * Returns LV_R_COUNT if it may go on, LV_R_RST_INVALID if a server would ignore it (RFC 9293 3.10.7.4, RFC 5961 3.2).
  * A RST within the window but not at its edge goes on and leaves the flow open: the receiver answers it with a challenge
- * ACK. A flow closed by RST opens again when the server goes on talking: then the server did not accept the RST.
+ * ACK. A flow closed by RST opens again when the server goes on talking: then either it did not accept the RST, or this
+ * was in flight; LV_F_RESET stays until the client talks too, and keeps the record from living for hours.
  */
 LV_INLINE enum lv_reason lv_flow_track(struct lv_conn *f, const struct lv_tcp *t, enum lv_side side, u32 now_ms)
 {
@@ -198,7 +200,10 @@ LV_INLINE enum lv_reason lv_flow_track(struct lv_conn *f, const struct lv_tcp *t
             f->last_ms = now_ms;
             return LV_R_COUNT;
         }
-        if (lv_within(end, f->c_nxt, right)) /* a blind forger must not move the mark: RST is measured by it */
+        if (f->state == LV_FLOW_ESTABLISHED)
+            f->flags &= (u8)~LV_F_RESET;
+        /* A blind forger must not move the mark: RST is measured by it. It may be beyond a window that shrank. */
+        if (lv_after(end, f->c_nxt) && !lv_after(end, right))
             f->c_nxt = end;
         if (t->flags & LV_ACK) {
             u32 ack = t->ack - f->seq_delta;
@@ -218,10 +223,8 @@ LV_INLINE enum lv_reason lv_flow_track(struct lv_conn *f, const struct lv_tcp *t
             f->last_ms = now_ms;
             return LV_R_COUNT;
         }
-        if (f->flags & LV_F_RESET) {
-            f->flags &= (u8)~LV_F_RESET;
+        if (f->flags & LV_F_RESET)
             f->state = LV_FLOW_ESTABLISHED;
-        }
         lv_advance(&f->s_nxt, end);
         if (t->flags & LV_ACK) {
             lv_advance(&f->s_ack, t->ack);
@@ -247,8 +250,19 @@ LV_INLINE void lv_flow_track_pass(struct lv_conn *f, const struct lv_tcp *t, enu
     f->last_ms = now_ms;
     if (t->flags & LV_FIN)
         f->flags |= side == LV_OUTSIDE ? LV_F_FIN_C : LV_F_FIN_S;
-    if (side == LV_INSIDE && (t->flags & LV_RST))
-        f->flags |= LV_F_RESET;
+    if (side == LV_INSIDE) {
+        f->s_nxt = t->seq + lv_seq_len(t);
+        if (t->flags & LV_ACK)
+            f->s_ack = t->ack;
+        if (t->flags & LV_RST)
+            f->flags |= LV_F_RESET;
+    } else {
+        f->marks |= LV_M_ANSWERED;
+        /* Of the client only a RST that the server accepts: with the number it expects, or about its SYN. */
+        if ((t->flags & LV_RST) &&
+            ((f->s_ack && t->seq == f->s_ack) || ((t->flags & LV_ACK) && t->ack == f->s_nxt)))
+            f->flags |= LV_F_RESET;
+    }
     if ((f->flags & LV_F_RESET) || (f->flags & fins) == fins)
         f->state = LV_FLOW_PASS_CLOSED;
 }

@@ -28,6 +28,14 @@ LV_INLINE const struct lv_learned *lv_learned_of(const struct lv_worker *w, cons
     return &w->ctx->learning.entry[(u64)lv_learned_index(addr, port) * LV_LEARNED_WAYS];
 }
 
+/* Is this the ACK that a half-open entry waits for? */
+LV_INLINE int lv_half_expects(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key)
+{
+    const struct lv_half *e = lv_half_find(lv_half_set(&w->half, key), key);
+
+    return e && (k->tcp.flags & LV_ACK) && k->tcp.ack == e->isn + 1;
+}
+
 /* A SYN from outside to a protected service. `link` leads back to the sender. */
 LV_INLINE enum lv_verdict lv_gate_syn(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key, u16 service,
                                       const struct lv_ether *link)

@@ -61,7 +61,8 @@ struct lv_addr {
 struct lv_ip {
     u8 *l3;  /* IP header */
     u8 *l4;  /* after the last extension header */
-    u8 *end; /* of the IP packet by its own length, never past the buffer */
+    u8 *end;   /* of the IP packet by its own length, never past the buffer */
+    u32 total; /* bytes of the IP packet by its own length */
     struct lv_addr src, dst;
     u8 family; /* 4 or 6 */
     u8 proto;
@@ -89,6 +90,7 @@ struct lv_pkt {
     u8 tags;       /* VLAN tags found, outermost first */
     u16 tag_proto[LV_VLAN_TAGS];
     u16 tci[LV_VLAN_TAGS];
+    u32 wire_len; /* set by the caller: bytes of the packet, where the buffer holds only its first part; else 0 */
 };
 
 LV_INLINE void lv_addr_v4(struct lv_addr *a, const u8 *p)
@@ -130,8 +132,10 @@ LV_INLINE int lv_fits(const u8 *p, u32 n, const struct lv_ip *ip, const u8 *end)
     return p + n <= end && p + n <= ip->end;
 }
 
-/* IPv4, RFC 791. `quoted`: the packet inside an ICMP error may be cut off, so its length is not compared. */
-LV_INLINE enum lv_kind lv_parse_ip4(struct lv_ip *ip, u8 *p, u8 *end, int quoted)
+enum { LV_CUT_OFF = 0x7fffffff }; /* wire_len of the packet quoted in an ICMP error, of which only the first part is there */
+
+/* IPv4, RFC 791. `wire_len`: bytes from p to the end of the packet on the wire. */
+LV_INLINE enum lv_kind lv_parse_ip4(struct lv_ip *ip, u8 *p, u8 *end, u32 wire_len)
 {
     u32 ihl, total, frag;
 
@@ -141,12 +145,13 @@ LV_INLINE enum lv_kind lv_parse_ip4(struct lv_ip *ip, u8 *p, u8 *end, int quoted
     total = lv_get16(p + 2);
     if (p[0] >> 4 != 4 || ihl < 20 || total < ihl)
         return lv_junk(ip, LV_R_IP_HEADER);
-    if (p + ihl > end || (!quoted && p + total > end))
+    if (p + ihl > end || total > wire_len)
         return lv_junk(ip, LV_R_SHORT);
     ip->family = 4;
     ip->l3 = p;
     ip->l4 = p + ihl;
     ip->end = p + total < end ? p + total : end;
+    ip->total = total;
     ip->tos = p[1];
     ip->ttl = p[8];
     ip->proto = p[9];
@@ -219,7 +224,7 @@ LV_STEP lv_ip6_step(u32 turn, void *state)
 }
 
 /* IPv6, RFC 8200. Later fragments are FRAGMENT if TCP may be in the first one. */
-LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, int quoted)
+LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, u32 wire_len)
 {
     struct lv_ip6_walk walk = {ip, end, 40, 0, LV_KIND_JUNK};
     u32 total;
@@ -229,11 +234,12 @@ LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, int quoted
     if (p[0] >> 4 != 6)
         return lv_junk(ip, LV_R_IP_HEADER);
     total = 40 + (u32)lv_get16(p + 4);
-    if (!quoted && p + total > end)
+    if (total > wire_len)
         return lv_junk(ip, LV_R_SHORT);
     ip->family = 6;
     ip->l3 = p;
     ip->end = p + total < end ? p + total : end;
+    ip->total = total;
     ip->tos = (u8)(p[0] << 4 | p[1] >> 4);
     ip->ttl = p[7];
     ip->fragment = 0;
@@ -251,11 +257,11 @@ LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, int quoted
     return (enum lv_kind)walk.kind;
 }
 
-LV_INLINE enum lv_kind lv_parse_ip(struct lv_ip *ip, u8 *p, u8 *end, u16 proto, int quoted)
+LV_INLINE enum lv_kind lv_parse_ip(struct lv_ip *ip, u8 *p, u8 *end, u16 proto, u32 wire_len)
 {
     if (proto == LV_ETH_P_IP)
-        return lv_parse_ip4(ip, p, end, quoted);
-    return lv_parse_ip6(ip, p, end, quoted);
+        return lv_parse_ip4(ip, p, end, wire_len);
+    return lv_parse_ip6(ip, p, end, wire_len);
 }
 
 /* TCP header, RFC 9293 section 3.1. The flag combinations refused are those no stack sends. */
@@ -280,7 +286,7 @@ LV_INLINE enum lv_kind lv_parse_tcp(struct lv_ip *ip, u8 *end, struct lv_tcp *t)
     if (!(f & (LV_SYN | LV_RST | LV_ACK)) || ((f & LV_SYN) && (f & (LV_FIN | LV_RST))) ||
         ((f & LV_RST) && (f & LV_FIN)))
         return lv_junk(ip, LV_R_TCP_FLAGS);
-    t->payload_len = (u32)(ip->end - p) - t->header_len;
+    t->payload_len = ip->total - (u32)(p - ip->l3) - t->header_len;
     return LV_KIND_TCP;
 }
 
@@ -303,7 +309,7 @@ LV_INLINE enum lv_kind lv_parse_icmp(struct lv_pkt *k, u8 *end)
     k->icmp_code = p[1];
     if (!lv_icmp_is_error(k->ip.family, p[0]))
         return LV_KIND_OTHER;
-    if (lv_parse_ip(&k->quoted, p + 8, end, k->ip.family == 4 ? LV_ETH_P_IP : LV_ETH_P_IPV6, 1) != LV_KIND_OTHER)
+    if (lv_parse_ip(&k->quoted, p + 8, end, k->ip.family == 4 ? LV_ETH_P_IP : LV_ETH_P_IPV6, LV_CUT_OFF) != LV_KIND_OTHER)
         return LV_KIND_OTHER;
     if (k->quoted.proto != LV_IPPROTO_TCP || k->quoted.fragment == 2)
         return LV_KIND_OTHER;
@@ -320,12 +326,22 @@ LV_INLINE enum lv_kind lv_parse_icmp(struct lv_pkt *k, u8 *end)
     return LV_KIND_ICMP_ERROR;
 }
 
+/* A packet nothing is known of: no tag, whole in its buffer. */
+LV_INLINE void lv_pkt_begin(struct lv_pkt *k)
+{
+    k->tags = 0;
+    k->tci[0] = k->tci[1] = 0;
+    k->wire_len = 0;
+    k->ip.family = 0; /* stays so while the addresses are not known */
+}
+
 /*
- * Parse a packet. `p`..`end` are the bytes after the Ethernet header (and after a VLAN tag that came out of band, which
+ * Parse a packet after lv_pkt_begin(). `p`..`end` are the bytes after the Ethernet header (and after a VLAN tag that came out of band, which
  * the caller has put into tags/tag_proto/tci already; tags = 0 otherwise); `proto` is the EtherType of the byte at p.
  */
 LV_INLINE enum lv_kind lv_parse(struct lv_pkt *k, u8 *p, u8 *end, u16 proto)
 {
+    u32 wire_len = k->wire_len ? k->wire_len : (u32)(end - p);
     enum lv_kind kind;
     u32 i;
 
@@ -339,10 +355,11 @@ LV_INLINE enum lv_kind lv_parse(struct lv_pkt *k, u8 *p, u8 *end, u16 proto)
         k->tags++;
         proto = lv_get16(p + 2);
         p += 4;
+        wire_len -= 4;
     }
     if (proto != LV_ETH_P_IP && proto != LV_ETH_P_IPV6)
         return LV_KIND_OTHER;
-    kind = lv_parse_ip(&k->ip, p, end, proto, 0);
+    kind = lv_parse_ip(&k->ip, p, end, proto, wire_len);
     if (kind != LV_KIND_OTHER || k->ip.fragment == 2)
         return kind;
     if (k->ip.proto == LV_IPPROTO_TCP)
