@@ -94,6 +94,7 @@ class Engine:
                 QueueWorker(
                     self._dataplane,
                     queue=config.nfqueue.first_queue + index,
+                    syn_queue=config.nfqueue.first_syn_queue + index,
                     index=index,
                     outside=config.outside,
                     inside=config.inside,
@@ -137,4 +138,4 @@ class Engine:
 
     def queues(self) -> list[QueueStats]:
         """One entry for each queue."""
-        return [worker.stats() for worker in self._workers]
+        return [queue for worker in self._workers for queue in worker.stats()["queues"]]

@@ -7,13 +7,15 @@ from appliance.engine import dataplane_config
 from appliance.models import Config
 from cext.dataplane import memory_bytes
 
-# A full queue of small packets: struct sk_buff with its data (include/linux/skbuff.h) and the queue's entry.
-KERNEL_BYTES_PER_QUEUED_PACKET = 1280
+# A queued small packet: the packet and the message with its copy, each a struct sk_buff with its data
+# (include/linux/skbuff.h: 768 and 1280 bytes), and the queue's entry.
+KERNEL_BYTES_PER_QUEUED_PACKET = 2304
+QUEUES_EACH = 2
 SECRET_BYTES = 32
 
 
 def parts(config: Config) -> dict[str, int]:
     """Name of a part -> bytes, in the order they are worth looking at."""
     tables = memory_bytes(dataplane_config(config, bytes(SECRET_BYTES)))
-    queued = config.nfqueue.queues * config.nfqueue.length * KERNEL_BYTES_PER_QUEUED_PACKET
+    queued = config.nfqueue.queues * QUEUES_EACH * config.nfqueue.length * KERNEL_BYTES_PER_QUEUED_PACKET
     return {**tables, "kernel queues, when full": queued}

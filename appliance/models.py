@@ -158,7 +158,11 @@ class Limits(Model):
 
 
 class Nfqueue(Model):
-    """The kernel's queues: `length` in packets each; what becomes of a packet when one is full or nobody listens."""
+    """The kernel's queues: `length` in packets each; what becomes of a packet when one is full or nobody listens.
+
+    Each of the `queues` is a pair, so that a flood of SYNs fills no queue but its own: the first half of the numbers is
+    for everything else, the second half for SYNs.
+    """
 
     first_queue: Annotated[int, PlainValidator(whole(0, MAX_QUEUE))] = 0
     queues: Annotated[int, PlainValidator(whole(1, MAX_WORKERS))] = Field(default_factory=_cores)
@@ -171,15 +175,20 @@ class Nfqueue(Model):
     def _last_queue_exists(self) -> Self:
         if self.last_queue > MAX_QUEUE:
             raise WrongValue(
-                f"{self.queues} queues from {self.first_queue} on leave the range 0 to {MAX_QUEUE}",
-                f"first_queue: {MAX_QUEUE + 1 - self.queues} or less",
+                f"{self.queues} pairs of queues from {self.first_queue} on leave the range 0 to {MAX_QUEUE}",
+                f"first_queue: {MAX_QUEUE + 1 - 2 * self.queues} or less",
             )
         return self
 
     @property
     def last_queue(self) -> int:
         """The number of the last queue; queues are numbered without gaps."""
-        return self.first_queue + self.queues - 1
+        return self.first_queue + 2 * self.queues - 1
+
+    @property
+    def first_syn_queue(self) -> int:
+        """The number of the first queue for SYNs."""
+        return self.first_queue + self.queues
 
 
 class Cookie(Model):

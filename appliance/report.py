@@ -51,7 +51,7 @@ class QueueReport(TypedDict):
     """One queue; None where the kernel does not tell."""
 
     num: int
-    running: bool
+    carries: Literal["connections", "syns"]
     received: int
     dropped_queue_full: int | None
     dropped_user: int | None
@@ -105,7 +105,7 @@ def service_report(protect: str, counters: Counters) -> ServiceReport:
 def _queue(stats: QueueStats) -> QueueReport:
     return {
         "num": stats["num"],
-        "running": stats["running"],
+        "carries": stats["carries"],
         "received": stats["received"],
         "dropped_queue_full": stats["dropped_queue_full"],
         "dropped_user": stats["dropped_user"],

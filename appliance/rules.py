@@ -32,6 +32,8 @@ STEER_PRIORITY = -450
 UNMARK_PRIORITY = -290
 # The bits of the packet mark that carry a packet from the nftables chain to the iptables rule; nobody else sees them.
 STEER_MARK = 0x4C000000
+SYN_MARK = 0x02000000  # beside STEER_MARK: it is a SYN
+SYN = "tcp flags & (syn | ack) == syn"
 
 # Next headers of an IPv6 fragment header behind which TCP can be: TCP, hop-by-hop, routing, destination options,
 # fragment, AH, mobility, HIP, SHIM6. RFC 8200 section 4.1 and the IANA list of extension headers.
@@ -89,18 +91,21 @@ def removal(config: Config) -> str:
 def probe(config: Config, *, queue: bool) -> str:
     """A table that is only checked, never loaded: does this kernel know the family, and its queue expression?"""
     table = f"table {family(config)} {TABLE}_probe"
-    verdict = _queue(config.nfqueue) if queue else "accept"
+    verdict = _queue(config.nfqueue, syn=False) if queue else "accept"
     hook = f"type filter hook {_hook(config)} priority {STEER_PRIORITY}; policy accept;"
     return "\n".join([f"{table} {{", "\tchain probe {", f"\t\t{hook}", f"\t\t{verdict}", "\t}", "}", ""])
 
 
-def iptables_rule(nfqueue: Nfqueue) -> str:
-    """The rule of the raw table that queues what the nftables chain marked, without its `-A PREROUTING`."""
-    first, last = nfqueue.first_queue, nfqueue.last_queue
-    queues = f"--queue-num {first}" if first == last else f"--queue-balance {first}:{last}"
+def iptables_wanted(nfqueue: Nfqueue) -> tuple[str, str]:
+    """The rules of the raw table that queue what the nftables chain marked, in order, without their `-A PREROUTING`."""
     bypass = " --queue-bypass" if nfqueue.without_daemon == "pass" else ""
-    mark = f"{STEER_MARK:#x}/{STEER_MARK:#x}"
-    return f"-m mark --mark {mark} -m comment --comment {COMMENT} -j NFQUEUE {queues}{bypass}"
+
+    def rule(bits: int, *, syn: bool) -> str:
+        first, last = _numbers(nfqueue, syn=syn)
+        queues = f"--queue-num {first}" if first == last else f"--queue-balance {first}:{last}"
+        return f"-m mark --mark {bits:#x}/{bits:#x} -m comment --comment {COMMENT} -j NFQUEUE {queues}{bypass}"
+
+    return rule(STEER_MARK | SYN_MARK, syn=True), rule(STEER_MARK, syn=False)
 
 
 def iptables_rules(present: Iterable[str]) -> list[str]:
@@ -108,14 +113,13 @@ def iptables_rules(present: Iterable[str]) -> list[str]:
     return [line.removeprefix("-A ") for line in present if f"--comment {COMMENT} " in f"{line} "]
 
 
-def iptables_change(present: Iterable[str], wanted: str | None) -> str:
-    """Input of `iptables-restore --noflush` that leaves `wanted` as our only rule, in one transaction.
+def iptables_change(present: Iterable[str], wanted: Sequence[str]) -> str:
+    """Input of `iptables-restore --noflush` that leaves `wanted`, in that order, as our only rules, in one transaction.
 
     `present` are the lines of `iptables -S PREROUTING`; rules of others are left alone.
     """
     lines = ["*raw"]
-    if wanted is not None:
-        lines.append(f"-I PREROUTING 1 {wanted}")
+    lines += [f"-I PREROUTING {number} {rule}" for number, rule in enumerate(wanted, 1)]
     lines += [f"-D {line}" for line in iptables_rules(present)]
     return "\n".join([*lines, "COMMIT", ""])
 
@@ -124,9 +128,15 @@ def _hook(config: Config) -> str:
     return "forward" if config.mode == "bridge" else "prerouting"
 
 
-def _queue(nfqueue: Nfqueue) -> str:
+def _numbers(nfqueue: Nfqueue, *, syn: bool) -> tuple[int, int]:
+    """First and last number of the queues for SYNs, or of those for all else."""
+    first = nfqueue.first_syn_queue if syn else nfqueue.first_queue
+    return first, first + nfqueue.queues - 1
+
+
+def _queue(nfqueue: Nfqueue, *, syn: bool) -> str:
     """No `fanout`: the kernel's hash of the two addresses keeps both directions of a flow in one queue."""
-    first, last = nfqueue.first_queue, nfqueue.last_queue
+    first, last = _numbers(nfqueue, syn=syn)
     queues = str(first) if first == last else f"{first}-{last}"
     flags = "flags bypass " if nfqueue.without_daemon == "pass" else ""
     return f"queue {flags}to {queues}"
@@ -197,17 +207,27 @@ def _chains(config: Config, method: Method) -> list[list[str]]:
 
 def _steer(config: Config, method: Method) -> list[list[str]]:
     """The chain that hands a packet over; connection tracking never sees it, since its numbers would not fit."""
+    queues = (f"\t{SYN} {_queue(config.nfqueue, syn=True)}", f"\t{_queue(config.nfqueue, syn=False)}")
     if config.mode == "bridge":
-        return [["chain steer {", f"\t{_queue(config.nfqueue)}", "}"]]
+        return [["chain steer_syn {", f"\t{_queue(config.nfqueue, syn=True)}", "}"], ["chain steer {", *queues, "}"]]
     if method == "queue":
-        return [["chain steer {", "\tnotrack", f"\t{_queue(config.nfqueue)}", "}"]]
-    bits = f"{STEER_MARK:#010x}"
+        return [["chain steer {", "\tnotrack", *queues, "}"]]
+    bits = (f"{STEER_MARK | SYN_MARK:#010x}", f"{STEER_MARK:#010x}")
+    marked = [
+        f"meta mark & {one} == {one} meta mark set meta mark & {~int(one, 16) & 0xFFFFFFFF:#010x}" for one in bits
+    ]
     return [
-        ["chain steer {", "\tnotrack", f"\tmeta mark set meta mark | {bits}", "}"],
+        [
+            "chain steer {",
+            "\tnotrack",
+            f"\tmeta mark set meta mark | {bits[1]}",
+            f"\t{SYN} meta mark set meta mark | {bits[0]}",
+            "}",
+        ],
         [
             "chain unmark {",
             f"\ttype filter hook prerouting priority {UNMARK_PRIORITY}; policy accept;",
-            f"\tmeta mark & {bits} == {bits} meta mark set meta mark & {~STEER_MARK & 0xFFFFFFFF:#010x}",
+            *(f"\t{line}" for line in marked),
             "}",
         ],
     ]
@@ -217,9 +237,10 @@ def _stacked_vlans(config: Config) -> list[str]:
     """QinQ: the kernel takes the outer tag off, the inner one is the first 4 bytes of what it calls the network header.
 
     nftables has no names for what lies behind it, so raw offsets (in bits): inner ethertype at 16, then IPv4 with its
-    protocol at 104, source at 128, destination at 160; IPv6 with its source at 96 and destination at 224. The service
-    is found in user space. The chain is only reached by `meta protocol vlan`; with that match in the same rule as a raw
-    offset, `nft list` of nftables 1.1.3 aborts (payload_expr_expand, the base of vlan is the link layer).
+    header length at 36, protocol at 104, source at 128, destination at 160, and (no options) TCP flags at 296; IPv6 with
+    its next header at 80, source at 96, destination at 224, TCP flags at 456. The service is found in user space. The
+    chain is only reached by `meta protocol vlan`; with that match in the same rule as a raw offset, `nft list` of
+    nftables 1.1.3 aborts (payload_expr_expand, the base of vlan is the link layer).
     """
     ipv4, ipv6 = "@nh,16,16 0x0800", "@nh,16,16 0x86dd"
     lines = []
@@ -229,6 +250,8 @@ def _stacked_vlans(config: Config) -> list[str]:
         lines += [f"{inner} @nh,{offset},{width} {values} accept" for offset in offsets]
     return [
         *lines,
+        f"{ipv4} @nh,36,4 5 @nh,104,8 6 @nh,296,8 & 0x12 == 0x02 goto steer_syn",
+        f"{ipv6} @nh,80,8 6 @nh,456,8 & 0x12 == 0x02 goto steer_syn",
         f"{ipv4} @nh,104,8 {{ 1, 6 }} goto steer",
         f"{ipv6} goto steer",
     ]

@@ -70,7 +70,7 @@ def detect(config: Config) -> rules.Method:
         )
     for program in IPTABLES:
         test = (f"{program}-restore", "--noflush", "--test", "--wait")
-        done = _run(test, rules.iptables_change((), rules.iptables_rule(config.nfqueue)))
+        done = _run(test, rules.iptables_change((), rules.iptables_wanted(config.nfqueue)))
         if done.returncode != 0:
             raise OperatorError(
                 "this kernel can queue packets neither with nftables (CONFIG_NFT_QUEUE) nor with "
@@ -100,7 +100,7 @@ class Steering:
         text = rules.ruleset(config, services, self.method, present)
         _demand(("nft", "-c", "-f", "-"), text)
         if self.method == "mark":
-            self._iptables(rules.iptables_rule(config.nfqueue))
+            self._iptables(rules.iptables_wanted(config.nfqueue))
         _demand(("nft", "-f", "-"), text)
         LOG.info("rules loaded: table %s %s (%s)", rules.family(config), rules.TABLE, self.description)
 
@@ -108,16 +108,17 @@ class Steering:
         """Takes everything away, in the opposite order. Raises OperatorError."""
         _demand(("nft", "-f", "-"), rules.removal(config))
         if self.method == "mark":
-            self._iptables(None)
+            self._iptables(())
         LOG.info("rules removed: table %s %s", rules.family(config), rules.TABLE)
 
     def present(self, config: Config) -> bool:
         """Whether the rules are still there: others may have flushed the ruleset."""
         if _run(("nft", "-t", "list", "table", rules.family(config), rules.TABLE)).returncode != 0:
             return False
-        return self.method == "queue" or all(rules.iptables_rules(self._iptables_list(program)) for program in IPTABLES)
+        wanted = 0 if self.method == "queue" else len(rules.iptables_wanted(config.nfqueue))
+        return all(len(rules.iptables_rules(self._iptables_list(program))) >= wanted for program in IPTABLES if wanted)
 
-    def _iptables(self, wanted: str | None) -> None:
+    def _iptables(self, wanted: Sequence[str]) -> None:
         for program in IPTABLES:
             change = rules.iptables_change(self._iptables_list(program), wanted)
             _demand((f"{program}-restore", "--noflush", "--wait"), change)

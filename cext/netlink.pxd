@@ -49,9 +49,19 @@ cdef enum:
     BUFFER_BYTES = 65536 + 512 + GROW_BYTES + 192
     ERRNO_SLOTS = 134
 
+# What a reader of the queue counts.
+cdef struct QueueCounts:
+    u64 received
+    u64 batches
+    u64 verdicts[3]
+    u64 malformed
+    u64 truncated
+    u64 unknown_interface
+
 cdef class QueueSocket:
     cdef int fd
     cdef u16 queue
+    cdef QueueCounts counts
     cdef u8 *buffers
     cdef mmsghdr *messages
     cdef iovec *receive_pieces

@@ -57,6 +57,7 @@ cdef class QueueSocket:
         self.batch_count = 0
         self.verdict_bytes = 0
         self.run_open = False
+        memset(&self.counts, 0, sizeof(self.counts))
         memset(self.receive_errors, 0, sizeof(self.receive_errors))
         memset(self.verdict_errors, 0, sizeof(self.verdict_errors))
 

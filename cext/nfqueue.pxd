@@ -7,7 +7,8 @@ from cext.rawsock cimport RawSenders
 cdef class QueueWorker:
     cdef Dataplane dataplane
     cdef lv_worker *worker
-    cdef QueueSocket socket
+    cdef QueueSocket main_socket
+    cdef QueueSocket syn_socket
     cdef RawSenders senders
     cdef int event_fd
     cdef bint stopping
@@ -16,12 +17,6 @@ cdef class QueueWorker:
     cdef u64 now_ms
     cdef u64 next_tick_ms
     cdef u64 next_lookup_ms
-    cdef u64 received
-    cdef u64 batches
-    cdef u64 verdicts[3]
-    cdef u64 malformed
-    cdef u64 truncated
-    cdef u64 unknown_interface
     cdef object settings
     cdef object thread
     cdef object failure_text
@@ -29,7 +24,8 @@ cdef class QueueWorker:
     cdef void read_clock(self) noexcept nogil
     cdef void upkeep(self) noexcept nogil
     cdef void wait(self, bint can_receive) noexcept nogil
-    cdef void take_datagram(self, int number) noexcept nogil
-    cdef void take_packet(self, lv_nl_packet *packet, u8 *end) noexcept nogil
+    cdef void take_batch(self, QueueSocket queue, int count) noexcept nogil
+    cdef void take_datagram(self, QueueSocket queue, int number) noexcept nogil
+    cdef void take_packet(self, QueueSocket queue, lv_nl_packet *packet, u8 *end) noexcept nogil
     cdef int side_of(self, lv_nl_packet *packet) noexcept nogil
     cdef void send_output(self) noexcept nogil

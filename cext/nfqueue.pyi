@@ -1,4 +1,4 @@
-"""One netfilter queue, read and answered by one pinned thread.
+"""Queues in the hands of one pinned thread: one for SYNs, one for everything else.
 
 Order for the caller: open (or start) every worker, then load the rules; remove the rules, then stop the workers.
 A packet that is queued while nobody listens is dropped by the kernel (or passed, where the rule says `bypass`).
@@ -10,12 +10,14 @@ from typing import Literal, Self
 from cext.dataplane import Dataplane
 from cext.errors import EngineError as EngineError
 from cext.queues import QueueStats as QueueStats
+from cext.queues import WorkerStats as WorkerStats
 
 class QueueWorker:
-    """Queue `queue` in the hands of the data plane's worker number `index`.
+    """Two queues in the hands of the data plane's worker number `index`.
 
+    syn_queue: where the rules send SYNs, so that a flood of them fills no other queue. queue: everything else.
     outside, inside: interface names; they are looked up again when they vanish and return.
-    length: packets the kernel holds for us. when_full: what the kernel does with more than that.
+    length: packets the kernel holds for us in each. when_full: what the kernel does with more than that.
     mode: "routed" opens raw IP sockets next to the packet sockets; "bridge" does not.
     mark: SO_MARK of what leaves through the raw IP sockets. cpu: None = the index-th CPU this process may use.
     """
@@ -25,6 +27,7 @@ class QueueWorker:
         dataplane: Dataplane,
         *,
         queue: int,
+        syn_queue: int,
         index: int,
         outside: str,
         inside: str,
@@ -40,7 +43,7 @@ class QueueWorker:
     def failure(self) -> str | None:
         """Why the thread ended by itself, None while it runs or after stop()."""
     def open(self) -> None:
-        """Open the sockets and bind the queue. Raises EngineError. From here on packets wait for start()."""
+        """Open the sockets and bind the queues. Raises EngineError. From here on packets wait for start()."""
     def start(self) -> None:
         """open() if that has not been done, then start the thread. Raises EngineError."""
     def stop(self) -> None:
@@ -48,7 +51,7 @@ class QueueWorker:
     def close(self) -> None: ...
     def refresh_interfaces(self) -> None:
         """Have the thread look both interfaces up again now (it also does so every second and after a send error)."""
-    def stats(self) -> QueueStats: ...
+    def stats(self) -> WorkerStats: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,

@@ -1,11 +1,17 @@
 # cython: language_level=3
-"""The nfqueue engine: one pinned thread for each queue, which takes packets, asks the packet core, and answers.
+"""The nfqueue engine: a pinned thread for each pair of queues, which takes packets, asks the packet core, and answers.
 
 Owns: the thread, its loop, and the translation of a queue message into the core's frame. Called by: the daemon.
 Must not know: what a packet says (that is core/), how rules steer packets here.
 
-One turn of the loop: receive up to RECV_BATCH packets, read the clock once, ask the core about each, run the timers
-when they are due, send the core's own packets, send the verdicts, and wait only if the batch was not full.
+Why a pair: SYNs have a queue of their own, so that what a flood of them fills is that queue and nothing else. More SYNs
+than the box can answer then cost new connections a retransmission; open connections and clients in the middle of their
+handshake lose nothing, because the thread takes up to as many of their packets as of SYNs in every turn.
+
+One turn of the loop: receive up to RECV_BATCH packets of each queue, read the clock once, ask the core about each, run
+the timers when they are due, send the core's own packets, send the verdicts, and wait only if no batch was full. SYNs
+are received first and handled last: what a client sent before a SYN (the last ACK of the connection before, on the same
+port) is then handled before it.
 
 The core's packets leave BEFORE the verdicts. What the core sends of its own for a flow in one batch (the ACK that ends
 the server's handshake, held data) belongs before what it rewrites of that flow later in that batch (the next data); the
@@ -16,6 +22,7 @@ Errors that pass (no memory, no buffers, interface down) are counted by name and
 that cannot receive any more, ends the thread with `failure` set.
 """
 
+import contextlib
 import os
 import signal
 import threading
@@ -25,7 +32,7 @@ from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from cext.errors import EngineError
-from cext.queues import QueueStats, kernel_queues
+from cext.queues import QueueStats, WorkerStats, kernel_queues
 
 from cext.dataplane cimport (
     LV_DROP, LV_L2, LV_PASS, LV_REWRITE, Dataplane, lv_engine_packet, lv_engine_tick, lv_frame, lv_out,
@@ -53,6 +60,7 @@ cdef enum:
     # Out of memory while receiving: the queue stays readable, so poll alone would spin.
     RETRY_MS = 1
     ETHERNET_BYTES = 14
+    NICE = -10
     # Written behind a rewritten packet, so that the next verdict is aligned.
     PAD_BYTES = 3
 
@@ -63,6 +71,7 @@ cdef class QueueWorker:
         Dataplane dataplane not None,
         *,
         int queue,
+        int syn_queue,
         int index,
         str outside not None,
         str inside not None,
@@ -76,19 +85,19 @@ cdef class QueueWorker:
         self.worker = NULL
         self.stopping = False
         self.lookup_wanted = False
-        memset(self.verdicts, 0, sizeof(self.verdicts))
-        if not 0 <= queue <= 0xFFFF:
-            raise ValueError("a queue number is 0 to 65535")
+        if not (0 <= queue <= 0xFFFF and 0 <= syn_queue <= 0xFFFF and queue != syn_queue):
+            raise ValueError("queue numbers are 0 to 65535, and two")
         if length < 1:
             raise ValueError("a queue holds at least one packet")
         if mode not in ("bridge", "routed") or when_full not in ("drop", "pass"):
             raise ValueError("mode is bridge or routed, when_full is drop or pass")
         self.dataplane = dataplane
         self.index = index
-        self.socket = QueueSocket()
+        self.main_socket = QueueSocket()
+        self.syn_socket = QueueSocket()
         self.senders = RawSenders()
         self.settings = {
-            "queue": queue, "outside": outside, "inside": inside, "mode": mode, "length": length,
+            "queue": queue, "syn_queue": syn_queue, "outside": outside, "inside": inside, "mode": mode, "length": length,
             "when_full": when_full, "mark": mark, "cpu": cpu,
         }
         self.thread = None
@@ -115,7 +124,8 @@ cdef class QueueWorker:
             self.senders.open(
                 settings["outside"], settings["inside"], settings["mode"] == "routed", settings["mark"]
             )
-            self.socket.open(settings["queue"], settings["length"], settings["when_full"] == "pass")
+            self.main_socket.open(settings["queue"], settings["length"], settings["when_full"] == "pass")
+            self.syn_socket.open(settings["syn_queue"], settings["length"], settings["when_full"] == "pass")
         except BaseException:
             self.close()
             raise
@@ -124,7 +134,8 @@ cdef class QueueWorker:
         """Close everything; the kernel unbinds the queue. Not while the thread runs: that is stop()."""
         if self.running:
             raise RuntimeError("the worker runs; stop() it")
-        self.socket.close()
+        self.main_socket.close()
+        self.syn_socket.close()
         self.senders.close()
         if self.event_fd >= 0:
             close(self.event_fd)
@@ -139,7 +150,7 @@ cdef class QueueWorker:
         self.stopping = False
         self.failure_text = None
         self.thread = threading.Thread(
-            target=self._run, name=f"levee-queue-{self.settings['queue']}", daemon=True
+            target=self._run, name=f"levee-worker-{self.index}", daemon=True
         )
         self.thread.start()
 
@@ -182,43 +193,50 @@ cdef class QueueWorker:
         except OSError as error:
             self.failure_text = f"cannot run on CPU {self.settings['cpu']}: {error.strerror}"
             return
+        # Before all other programs of the box: what they delay here is lost packets. Not before the kernel's threads.
+        # Without CAP_SYS_NICE it stays as it is.
+        with contextlib.suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         with nogil:
             failed = self.serve()
         if failed:
-            self.failure_text = f"queue {self.settings['queue']}: receiving failed: {os.strerror(failed)}"
+            self.failure_text = f"worker {self.index}: receiving from a queue failed: {os.strerror(failed)}"
 
     # ---- the loop ----
 
     cdef int serve(self) noexcept nogil:
         """Returns 0 after stop(), or the errno with which receiving ended."""
         cdef u64 drain_until_ms = 0
-        cdef int got, i
+        cdef int syns, got
         self.next_tick_ms = 0
         self.next_lookup_ms = 0
         while True:
-            got = self.socket.receive()
+            syns = self.syn_socket.receive()
+            got = self.main_socket.receive()
+            if syns < 0 and syns not in (-ENOMEM, -ENOBUFS, -EINTR):
+                return -syns
             if got < 0 and got not in (-ENOMEM, -ENOBUFS, -EINTR):
                 return -got
             self.read_clock()
-            for i in range(got):
-                self.take_datagram(i)
-            self.batches += got > 0
+            self.take_batch(self.main_socket, got)
+            self.take_batch(self.syn_socket, syns)
             if self.now_ms >= self.next_tick_ms:
                 if not lv_outq_has_room(self.worker):
                     self.send_output()
                 lv_engine_tick(self.worker)
                 self.next_tick_ms = self.now_ms + TICK_MS
             self.send_output()
-            self.socket.flush()
+            self.main_socket.flush()
+            self.syn_socket.flush()
             self.upkeep()
             if self.stopping:
                 if drain_until_ms == 0:
                     drain_until_ms = self.now_ms + DRAIN_MS
-                if got == 0 or self.now_ms >= drain_until_ms:
+                if (got == 0 and syns == 0) or self.now_ms >= drain_until_ms:
                     return 0
-            elif got < RECV_BATCH:
+            elif got < RECV_BATCH and syns < RECV_BATCH:
                 # A batch that is not full ended because the socket was empty.
-                self.wait(got >= 0)
+                self.wait(got >= 0 and syns >= 0)
 
     cdef void read_clock(self) noexcept nogil:
         cdef timespec monotonic, real
@@ -237,7 +255,7 @@ cdef class QueueWorker:
 
     cdef void wait(self, bint can_receive) noexcept nogil:
         """Sleep until a packet, a wake-up or the next timer. A signal or error only ends the sleep early."""
-        cdef pollfd fds[2]
+        cdef pollfd fds[3]
         cdef u64 wakes
         cdef int timeout_ms = RETRY_MS
         if can_receive:
@@ -245,46 +263,55 @@ cdef class QueueWorker:
         fds[0].fd = self.event_fd
         fds[0].events = POLLIN
         fds[0].revents = 0
-        fds[1].fd = self.socket.fd if can_receive else -1
+        fds[1].fd = self.main_socket.fd if can_receive else -1
         fds[1].events = POLLIN
         fds[1].revents = 0
-        if poll(fds, 2, timeout_ms) > 0 and fds[0].revents:
+        fds[2].fd = self.syn_socket.fd if can_receive else -1
+        fds[2].events = POLLIN
+        fds[2].revents = 0
+        if poll(fds, 3, timeout_ms) > 0 and fds[0].revents:
             read(self.event_fd, &wakes, sizeof(wakes))
 
-    cdef void take_datagram(self, int number) noexcept nogil:
+    cdef void take_batch(self, QueueSocket queue, int count) noexcept nogil:
+        cdef int number
+        queue.counts.batches += count > 0
+        for number in range(count):
+            self.take_datagram(queue, number)
+
+    cdef void take_datagram(self, QueueSocket queue, int number) noexcept nogil:
         cdef lv_nl_packet packet
         cdef lv_nl_kind kind
         cdef u32 length, used
         cdef int has_id
-        cdef u8 *data = self.socket.datagram(number, &length)
+        cdef u8 *data = queue.datagram(number, &length)
         cdef u8 *end = data + BUFFER_BYTES - PAD_BYTES
         if length == 0:
-            self.malformed += 1
+            queue.counts.malformed += 1
         while length:
             kind = lv_nl_read(&packet, data, length, &used, &has_id)
             if kind == LV_NL_PACKET:
                 # Only the last message of a datagram may grow; the kernel sends one in each.
-                self.take_packet(&packet, end if used == length else data + used - PAD_BYTES)
+                self.take_packet(queue, &packet, end if used == length else data + used - PAD_BYTES)
             elif kind == LV_NL_ERROR:
-                self.socket.count_error(packet.error)
+                queue.count_error(packet.error)
             elif kind == LV_NL_MALFORMED:
-                self.malformed += 1
+                queue.counts.malformed += 1
                 if has_id:
-                    self.socket.decide(packet.id, NF_DROP)
+                    queue.decide(packet.id, NF_DROP)
             data += used
             length -= used
 
-    cdef void take_packet(self, lv_nl_packet *packet, u8 *end) noexcept nogil:
+    cdef void take_packet(self, QueueSocket queue, lv_nl_packet *packet, u8 *end) noexcept nogil:
         cdef lv_frame frame
         cdef lv_verdict verdict
         cdef int side = self.side_of(packet)
-        self.received += 1
+        queue.counts.received += 1
         if side < 0 or packet.cap_len:
             # Not from where the rules take packets, or cut off by the kernel (only above 65531 bytes).
-            self.unknown_interface += side < 0
-            self.truncated += packet.cap_len != 0
-            self.verdicts[<int>LV_DROP] += 1
-            self.socket.decide(packet.id, NF_DROP)
+            queue.counts.unknown_interface += side < 0
+            queue.counts.truncated += packet.cap_len != 0
+            queue.counts.verdicts[<int>LV_DROP] += 1
+            queue.decide(packet.id, NF_DROP)
             return
         frame.data = packet.payload
         frame.len = packet.payload_len
@@ -305,11 +332,11 @@ cdef class QueueWorker:
         if not lv_outq_has_room(self.worker):
             self.send_output()
         verdict = lv_engine_packet(self.worker, &frame)
-        self.verdicts[<int>verdict] += 1
+        queue.counts.verdicts[<int>verdict] += 1
         if verdict == LV_REWRITE:
-            self.socket.rewrite(packet.id, frame.data, frame.len)
+            queue.rewrite(packet.id, frame.data, frame.len)
         else:
-            self.socket.decide(packet.id, NF_ACCEPT if verdict == LV_PASS else NF_DROP)
+            queue.decide(packet.id, NF_ACCEPT if verdict == LV_PASS else NF_DROP)
 
     cdef int side_of(self, lv_nl_packet *packet) noexcept nogil:
         """The side whose interface it came in on, -1 for none. A port of a bridge goes before the bridge itself.
@@ -346,25 +373,35 @@ cdef class QueueWorker:
             self.next_lookup_ms = self.now_ms
 
     def stats(self):
-        """Counters since open(), and the kernel's for this queue."""
-        kernel = (kernel_queues() or {}).get(self.settings["queue"], {})
-        return QueueStats(
-            num=self.settings["queue"],
+        """Counters since open(), and the kernel's: what was sent, and each queue, SYNs second."""
+        kernel = kernel_queues() or {}
+        return WorkerStats(
             running=self.running,
             cpu=self.settings["cpu"],
-            received=self.received,
-            batches=self.batches,
-            verdict_drop=self.verdicts[<int>LV_DROP],
-            verdict_pass=self.verdicts[<int>LV_PASS],
-            verdict_rewrite=self.verdicts[<int>LV_REWRITE],
-            malformed=self.malformed,
-            truncated=self.truncated,
-            unknown_interface=self.unknown_interface,
             sent=self.senders.sent(),
             send_errors=self.senders.errors(),
-            receive_errors=self.socket.receive_error_counts(),
-            verdict_errors=self.socket.verdict_error_counts(),
-            waiting=kernel.get("waiting"),
-            dropped_queue_full=kernel.get("dropped_queue_full"),
-            dropped_user=kernel.get("dropped_user"),
+            queues=(
+                _queue_stats(self.main_socket, "connections", kernel.get(self.settings["queue"])),
+                _queue_stats(self.syn_socket, "syns", kernel.get(self.settings["syn_queue"])),
+            ),
         )
+
+
+cdef object _queue_stats(QueueSocket queue, str carries, object kernel):
+    return QueueStats(
+        num=queue.queue,
+        carries=carries,
+        received=queue.counts.received,
+        batches=queue.counts.batches,
+        verdict_drop=queue.counts.verdicts[<int>LV_DROP],
+        verdict_pass=queue.counts.verdicts[<int>LV_PASS],
+        verdict_rewrite=queue.counts.verdicts[<int>LV_REWRITE],
+        malformed=queue.counts.malformed,
+        truncated=queue.counts.truncated,
+        unknown_interface=queue.counts.unknown_interface,
+        receive_errors=queue.receive_error_counts(),
+        verdict_errors=queue.verdict_error_counts(),
+        waiting=kernel and kernel["waiting"],
+        dropped_queue_full=kernel and kernel["dropped_queue_full"],
+        dropped_user=kernel and kernel["dropped_user"],
+    )

@@ -24,11 +24,13 @@ class KernelQueue(TypedDict):
 
 
 class QueueStats(TypedDict):
-    """A worker's counters since open(), packets unless the name says otherwise; None where the kernel does not tell."""
+    """A reader's counters of one queue, packets unless said otherwise; None where the kernel does not tell.
+
+    carries: SYNs have a queue of their own. Errors are counted by errno name.
+    """
 
     num: int
-    running: bool
-    cpu: int | None
+    carries: Literal["connections", "syns"]
     received: int
     batches: int
     verdict_drop: int
@@ -37,13 +39,21 @@ class QueueStats(TypedDict):
     malformed: int
     truncated: int
     unknown_interface: int
-    sent: dict[str, int]
-    send_errors: dict[str, int]
     receive_errors: dict[str, int]
     verdict_errors: dict[str, int]
     waiting: int | None
     dropped_queue_full: int | None
     dropped_user: int | None
+
+
+class WorkerStats(TypedDict):
+    """One worker: what it sent by way (outside, inside, ipv4, ipv6), what it could not by way and errno, its queues."""
+
+    running: bool
+    cpu: int | None
+    sent: dict[str, int]
+    send_errors: dict[str, int]
+    queues: tuple[QueueStats, QueueStats]
 
 
 class Message(TypedDict):

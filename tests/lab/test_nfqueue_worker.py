@@ -22,7 +22,8 @@ from cext.errors import EngineError
 from cext.nfqueue import QueueWorker
 from cext.rawsock import RawSenders
 
-QUEUE = 11
+QUEUE = 11  # and the next; SYNs from SYN_QUEUE on
+SYN_QUEUE = 21
 PROTECTED, OPEN_TO_ALL = 80, 81
 LIMIT_S = 10.0
 
@@ -68,8 +69,21 @@ def dataplane(bed: QueueBed, workers: int = 1) -> Iterator[Dataplane]:
 def worker(bed: QueueBed, plane: Dataplane, index: int = 0, *, cpu: int | None = None) -> QueueWorker:
     mode: Literal["bridge", "routed"] = "bridge" if bed.mode is Mode.BRIDGE else "routed"
     return QueueWorker(
-        plane, queue=QUEUE + index, index=index, outside=OUTSIDE, inside=INSIDE, mode=mode, length=1024, cpu=cpu
+        plane,
+        queue=QUEUE + index,
+        syn_queue=SYN_QUEUE + index,
+        index=index,
+        outside=OUTSIDE,
+        inside=INSIDE,
+        mode=mode,
+        length=1024,
+        cpu=cpu,
     )
+
+
+def total(one: QueueWorker, *names: str) -> int:
+    """Sum of these counters over both queues."""
+    return sum(queue[name] for queue in one.stats()["queues"] for name in names)  # type: ignore[literal-required]
 
 
 @contextlib.contextmanager
@@ -84,8 +98,8 @@ def working(bed: QueueBed, count: int = 1) -> Iterator[list[QueueWorker]]:
                 one.open()
         for one in workers:
             one.start()
-        numbers = str(QUEUE) if count == 1 else f"{QUEUE}-{QUEUE + count - 1}"
-        undo.enter_context(bed.queued("tcp", numbers, interfaces=(OUTSIDE, INSIDE)))
+        numbers, syns = (f"{first}-{first + count - 1}".removesuffix(f"-{first}") for first in (QUEUE, SYN_QUEUE))
+        undo.enter_context(bed.queued("tcp", numbers, syns=syns, interfaces=(OUTSIDE, INSIDE)))
         yield workers
 
 
@@ -138,19 +152,24 @@ def test_a_protected_connection_goes_through_the_box(bed: QueueBed, server: str)
     with working(bed) as (one,), echo_server(bed, server, PROTECTED):
         assert echo(bed, server, PROTECTED, data) == data
         stats = one.stats()
-    assert stats["verdict_rewrite"] > 0
+        bad = total(one, "malformed", "truncated", "unknown_interface")
+    rest, syns = stats["queues"]
+    assert (rest["carries"], syns["carries"]) == ("connections", "syns")
+    assert rest["verdict_rewrite"] > 0
+    assert (syns["received"], syns["verdict_drop"]) == (1, 1)
     assert stats["sent"]["outside"] > 0, "the SYN-ACK leaves as a frame"
     routed = stats["sent"]["ipv4"] + stats["sent"]["ipv6"]
     assert (routed if bed.mode is Mode.ROUTED else stats["sent"]["inside"]) > 0, "our SYN to the server"
-    assert stats["send_errors"] == stats["receive_errors"] == stats["verdict_errors"] == {}
-    assert stats["malformed"] == stats["truncated"] == stats["unknown_interface"] == 0
+    assert stats["send_errors"] == {}
+    assert [queue[kind] for queue in (rest, syns) for kind in ("receive_errors", "verdict_errors")] == [{}] * 4
+    assert bad == 0
 
 
 def test_other_ports_pass_untouched(bed: QueueBed, server: str) -> None:
     with working(bed) as (one,), echo_server(bed, server, OPEN_TO_ALL):
         assert echo(bed, server, OPEN_TO_ALL, b"hello") == b"hello"
-        stats = one.stats()
-    assert stats["verdict_pass"] == stats["received"] > 0
+        passed, received = total(one, "verdict_pass"), total(one, "received")
+    assert passed == received > 0
 
 
 def test_several_queues_share_the_work(bed: QueueBed, server: str) -> None:
@@ -158,7 +177,7 @@ def test_several_queues_share_the_work(bed: QueueBed, server: str) -> None:
     with working(bed, 2) as workers, echo_server(bed, server, PROTECTED):
         for _ in range(8):
             assert echo(bed, server, PROTECTED, b"x" * 5000) == b"x" * 5000
-        received = [one.stats()["received"] for one in workers]
+        received = [total(one, "received") for one in workers]
         cpus = {one.stats()["cpu"] for one in workers}
     assert sum(received) > 0
     assert None not in cpus
@@ -192,7 +211,7 @@ def test_a_worker_is_a_context(bed: QueueBed) -> None:
     with dataplane(bed) as plane, bed.inside_box(), worker(bed, plane) as one:
         assert one.running
         one.refresh_interfaces()
-        assert one.stats()["num"] == QUEUE
+        assert [queue["num"] for queue in one.stats()["queues"]] == [QUEUE, SYN_QUEUE]
     assert not one.running
 
 
@@ -212,7 +231,7 @@ def test_a_cpu_that_is_not_there_is_told(bed: QueueBed) -> None:
 
 def test_a_missing_interface_is_told(bed: QueueBed) -> None:
     with dataplane(bed) as plane:
-        one = QueueWorker(plane, queue=QUEUE, index=0, outside="missing", inside=INSIDE, mode="routed")
+        one = QueueWorker(plane, queue=1, syn_queue=2, index=0, outside="missing", inside=INSIDE, mode="routed")
         with bed.inside_box(), pytest.raises(EngineError, match="there is no interface missing"):
             one.open()
         with bed.inside_box(), worker(bed, plane):  # nothing was left behind

@@ -461,7 +461,10 @@ SINGLE = {
     ),
     "queues leave the range": (
         GOOD + "nfqueue: {first_queue: 65535, queues: 2}\n",
-        "9:10: nfqueue: 2 queues from 65535 on leave the range 0 to 65535, first_queue: 65534 or less would be right",
+        (
+            "9:10: nfqueue: 2 pairs of queues from 65535 on leave the range 0 to 65535, first_queue: 65532 or less "
+            "would be right"
+        ),
     ),
     "no queue": (
         GOOD + "nfqueue: {queues: 0}\n",

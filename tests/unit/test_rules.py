@@ -107,7 +107,8 @@ def test_probe_asks_for_the_queue_expression_in_the_right_family() -> None:
     assert "queue" not in rules.probe(CASES["bridge_queue"][0], queue=False)
 
 
-IPTABLES_RULE = "-m mark --mark 0x4c000000/0x4c000000 -m comment --comment levee -j NFQUEUE --queue-"
+REST = "-m mark --mark 0x4c000000/0x4c000000 -m comment --comment levee -j NFQUEUE --queue-"
+SYNS = REST.replace("4c", "4e")
 LISTED = [
     "-P PREROUTING ACCEPT",
     "-A PREROUTING -i eth7 -m comment --comment leveed -j DROP",
@@ -119,33 +120,48 @@ LISTED = [
 @pytest.mark.parametrize(
     ("nfqueue", "expected"),
     [
-        ("queues: 2", f"{IPTABLES_RULE}balance 0:1"),
-        ("queues: 1, first_queue: 7", f"{IPTABLES_RULE}num 7"),
-        ("queues: 3, first_queue: 7, without_daemon: pass", f"{IPTABLES_RULE}balance 7:9 --queue-bypass"),
+        ("queues: 2", (f"{SYNS}balance 2:3", f"{REST}balance 0:1")),
+        ("queues: 1, first_queue: 7", (f"{SYNS}num 8", f"{REST}num 7")),
+        (
+            "queues: 3, first_queue: 7, without_daemon: pass",
+            (f"{SYNS}balance 10:12 --queue-bypass", f"{REST}balance 7:9 --queue-bypass"),
+        ),
     ],
 )
-def test_iptables_rule(nfqueue: str, expected: str) -> None:
-    assert rules.iptables_rule(configuration("routed", nfqueue).nfqueue) == expected
+def test_iptables_rules(nfqueue: str, expected: tuple[str, str]) -> None:
+    """SYNs first: their mark has the bits of the other rule, too."""
+    assert rules.iptables_wanted(configuration("routed", nfqueue).nfqueue) == expected
 
 
-def test_iptables_rule_replaces_ours_and_leaves_others() -> None:
-    assert rules.iptables_change(LISTED, "NEW") == (
-        "*raw\n-I PREROUTING 1 NEW\n"
+def test_iptables_rules_replace_ours_and_leave_others() -> None:
+    assert rules.iptables_change(LISTED, ("NEW", "NEWER")) == (
+        "*raw\n-I PREROUTING 1 NEW\n-I PREROUTING 2 NEWER\n"
         "-D PREROUTING -m mark --mark 0x4c000000/0x4c000000 -m comment --comment levee -j NFQUEUE "
         "--queue-balance 0:3\nCOMMIT\n"
     )
 
 
 def test_iptables_rule_is_taken_away_and_nothing_else() -> None:
-    assert rules.iptables_change(LISTED, None).splitlines()[1:-1] == [LISTED[3].replace("-A", "-D", 1)]
-    assert rules.iptables_change(LISTED[:3], None) == "*raw\nCOMMIT\n"
+    assert rules.iptables_change(LISTED, ()).splitlines()[1:-1] == [LISTED[3].replace("-A", "-D", 1)]
+    assert rules.iptables_change(LISTED[:3], ()) == "*raw\nCOMMIT\n"
 
 
 def test_steering_mark_is_set_and_cleared_with_the_same_bits() -> None:
     assert rules.STEER_MARK.bit_count() > 1, "one bit is easily used by others"
     text = text_of(*CASES["routed_mark"])
-    assert f"set meta mark | {rules.STEER_MARK:#010x}" in text
-    assert f"set meta mark & {rules.STEER_MARK ^ 0xFFFFFFFF:#010x}" in text
+    for bits in (rules.STEER_MARK, rules.STEER_MARK | rules.SYN_MARK):
+        assert f"set meta mark | {bits:#010x}" in text
+        assert f"meta mark & {bits:#010x} == {bits:#010x} meta mark set meta mark & {bits ^ 0xFFFFFFFF:#010x}" in text
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_syns_have_queues_of_their_own(name: str) -> None:
+    config, method = CASES[name]
+    text = text_of(config, method)
+    assert rules.SYN in text
+    if method == "queue":
+        numbers = re.findall(r"queue (?:flags bypass )?to (\S+)", text)
+        assert len(set(numbers)) == 2
 
 
 # Small numbers, so that areas often touch, nest and overlap.

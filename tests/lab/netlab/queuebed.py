@@ -69,39 +69,42 @@ class QueueBed:
         return bytes.fromhex(text.strip().replace(":", ""))
 
     @contextlib.contextmanager
-    def queued(self, match: str, queues: str, *, interfaces: tuple[str, ...] = (OUTSIDE,)) -> Iterator[None]:
-        """Packets that match, `udp dport 7777` or `tcp`, go to `queues`, `7` or `7-8`."""
+    def queued(
+        self, match: str, queues: str, *, syns: str = "", interfaces: tuple[str, ...] = (OUTSIDE,)
+    ) -> Iterator[None]:
+        """Packets that match, `udp dport 7777` or `tcp`, go to `queues`, `7` or `7-8`, SYNs to `syns` if it is given."""
         remove = [["nft", "delete", "table", self._family, "bed"]]
-        if not self._nft(match, queues, interfaces):
+        if not self._nft(match, queues, syns, interfaces):
             remove = [[program, "-t", "raw", "-F", "PREROUTING"] for program in ("iptables", "ip6tables")]
-            self._iptables(match, queues, interfaces)
+            if syns:
+                self._iptables(["-p", "tcp", "--syn"], syns, interfaces)
+            protocol, _, port = match.partition(" dport ")
+            self._iptables(["-p", protocol, *(["--dport", port] if port else [])], queues, interfaces)
         try:
             yield
         finally:
             for command in remove:
                 run(command, namespace=self.names.box)
 
-    def _iptables(self, match: str, queues: str, interfaces: tuple[str, ...]) -> None:
-        protocol, _, port = match.partition(" dport ")
-        ports = ["--dport", port] if port else []
+    def _iptables(self, matches: list[str], queues: str, interfaces: tuple[str, ...]) -> None:
         numbers = ["--queue-balance", queues.replace("-", ":")] if "-" in queues else ["--queue-num", queues]
         for program in ("iptables", "ip6tables"):
             for interface in interfaces:
-                matches = ["-i", interface, "-p", protocol, *ports]
-                rule = ["-t", "raw", "-A", "PREROUTING", *matches, "-j", "NFQUEUE", *numbers]
+                rule = ["-t", "raw", "-A", "PREROUTING", "-i", interface, *matches, "-j", "NFQUEUE", *numbers]
                 run([program, *rule], namespace=self.names.box)
 
     @property
     def _family(self) -> str:
         return "bridge" if self.mode is Mode.BRIDGE else "inet"
 
-    def _nft(self, match: str, queues: str, interfaces: tuple[str, ...]) -> bool:
+    def _nft(self, match: str, queues: str, syns: str, interfaces: tuple[str, ...]) -> bool:
         hook = "forward" if self.mode is Mode.BRIDGE else "prerouting"
         from_where = ", ".join(f'"{name}"' for name in interfaces)
         what = match if " " in match else f"meta l4proto {match}"
+        syn_rule = f" iifname {{ {from_where} }} tcp flags & (syn | ack) == syn queue num {syns};" if syns else ""
         text = (
             f"table {self._family} bed {{ chain bed {{ type filter hook {hook} priority -310;"
-            f" iifname {{ {from_where} }} {what} queue num {queues}; }} }}"
+            f"{syn_rule} iifname {{ {from_where} }} {what} queue num {queues}; }} }}"
         )
         return run(["nft", "-f", "-"], namespace=self.names.box, text_in=text, check=False).returncode == 0
 
