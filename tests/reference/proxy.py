@@ -20,13 +20,17 @@ from reference import cookie
 from reference import segment as tcp
 from reference.connection import Agreed, Box, Connection, Side, State, Verdict
 from reference.cookie import CookieOptions, Tuple
-from reference.segment import ACK, CWR, ECE, MASK, RST, SYN, Options, Segment
+from reference.segment import ACK, CWR, ECE, FIN, MASK, RST, SYN, Options, Segment
 
 SYNACK_AGAIN_MS = (1000, 2000, 4000)
 TS_OPTION_BITS = 6  # the low bits of our TSval: window scale (4 bits, 15: none) and ECN
 TS_ECN = 0x10
 NO_WSCALE = 15
 DEFAULT_MSS = 536
+
+
+Outcome = tuple[Verdict, bytes]  # and the packet as it goes on
+DROPPED: Outcome = (Verdict.DROP, b"")
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,27 @@ class HalfOpen:
     tries: int = 0
 
 
+class Known:
+    """A connection that the server opened, or that is older than the proxy: it passes untouched."""
+
+    def __init__(self) -> None:
+        self._done: set[Side] = set()
+
+    @property
+    def closed(self) -> bool:
+        """Both ends are done with it."""
+        return len(self._done) == len(Side)
+
+    def follow(self, side: Side, segment: Segment) -> None:
+        """One of its packets passes."""
+        if self.closed and segment.has(SYN) and not segment.has(ACK):
+            self._done.clear()  # the server uses its port again
+        if segment.has(FIN):
+            self._done.add(side)
+        if segment.has(RST) and side is Side.INSIDE:
+            self._done.update(Side)
+
+
 class Proxy:
     """One connection at a time; others are answered statelessly and go no further."""
 
@@ -80,7 +105,7 @@ class Proxy:
         self.settings = settings
         self.half: HalfOpen | None = None
         self.connection: Connection | None = None
-        self.passing: set[Tuple] = set()  # connections known from the server's side only
+        self.known: dict[Tuple, Known] = {}
         self.learned: dict[tuple[str, int], Learned] = {}
         self.now_ms = self.epoch = 0
         self._sent: list[tuple[Side, bytes]] = []
@@ -90,9 +115,8 @@ class Proxy:
         """One IP packet from a side, at a monotonic and a wall clock."""
         self.now_ms, self.epoch = now_ms, now_s // cookie.EPOCH_S
         segment = tcp.read(data, from_client=side is Side.OUTSIDE)
-        out = data if segment is None else self._segment(side, segment, data)
-        verdict = Verdict.DROP if out is None else Verdict.PASS if out == data else Verdict.REWRITE
-        return Result(verdict, out or b"", self._taken())
+        verdict, out = (Verdict.PASS, data) if segment is None else self._segment(side, segment, data)
+        return Result(verdict, out, self._taken())
 
     def tick(self, now_ms: int, now_s: int) -> tuple[tuple[Side, bytes], ...]:
         """Repetitions that are due."""
@@ -108,11 +132,16 @@ class Proxy:
         self._tidy()
         return self._taken()
 
+    @property
+    def remembers(self) -> bool:
+        """There is a connection, beyond its handshakes, that a proxy with a clock would forget one day."""
+        return bool(self.known) or (self.connection is not None and self.connection.state is not State.SYN_SENT)
+
     def forget_half_open(self) -> None:
         """As a flood does: from now on the cookie alone must suffice."""
         self.half = None
 
-    def _segment(self, side: Side, segment: Segment, data: bytes) -> bytes | None:
+    def _segment(self, side: Side, segment: Segment, data: bytes) -> Outcome:
         connection = self.connection
         if connection is None or connection.flow != segment.flow:
             return self._without_connection(side, segment, data)
@@ -122,14 +151,19 @@ class Proxy:
             else:
                 connection.server_answer(segment)
             self._tidy()
-            return None
+            return DROPPED
         if side is Side.OUTSIDE and connection.gives_way_to(segment):
             return self._without_connection(side, segment, data)
-        return connection.splice(segment, side)
+        translated = connection.splice(segment, side)
+        return DROPPED if translated is None else (Verdict.REWRITE, translated)
 
-    def _without_connection(self, side: Side, segment: Segment, data: bytes) -> bytes | None:
-        if segment.flow in self.passing:
-            return data
+    def _without_connection(self, side: Side, segment: Segment, data: bytes) -> Outcome:
+        if known := self.known.get(segment.flow):
+            half = self.half is not None and self.half.syn.flow == segment.flow
+            syn = segment.has(SYN) and not segment.has(ACK)
+            if not (side is Side.OUTSIDE and known.closed and (syn or half)):
+                known.follow(side, segment)
+                return Verdict.PASS, data
         if side is Side.INSIDE:
             return self._from_server(segment, data)
         if segment.has(SYN) and not segment.has(ACK):
@@ -141,16 +175,17 @@ class Proxy:
             acked = segment.has(ACK) and segment.ack == agreed.cookie + 1 & MASK
             if acked or segment.seq == agreed.isn + 1 & MASK:
                 self.half = None  # the client does not want it
-        return None
+        return DROPPED
 
-    def _from_server(self, segment: Segment, data: bytes) -> bytes | None:
+    def _from_server(self, segment: Segment, data: bytes) -> Outcome:
         """Nobody asked. A SYN-ACK is late: we gave up on it, a reset frees the server's entry."""
         if segment.has(SYN | ACK):
             self._send(Side.INSIDE, tcp.make(segment.flow, to_client=False, flags=RST, seq=segment.ack))
-            return None
+            return DROPPED
         if not segment.has(RST):
-            self.passing.add(segment.flow)
-        return data
+            self.known[segment.flow] = Known()
+            self.known[segment.flow].follow(Side.INSIDE, segment)
+        return Verdict.PASS, data
 
     # The first handshake.
 
@@ -206,6 +241,7 @@ class Proxy:
         if self.connection and self.connection.flow != ack.flow:
             return  # one connection at a time
         self.half = None
+        self.known.pop(ack.flow, None)
         ttl = ack.ttl - 1 if self.settings.routed and ack.ttl > 1 else ack.ttl
         self.connection = Connection(self._box, ack.flow, agreed, ack, ttl, self.now_ms)
 
