@@ -237,9 +237,9 @@ def _stacked_vlans(config: Config) -> list[str]:
     """QinQ: the kernel takes the outer tag off, the inner one is the first 4 bytes of what it calls the network header.
 
     nftables has no names for what lies behind it, so raw offsets (in bits): inner ethertype at 16, then IPv4 with its
-    header length at 36, protocol at 104, source at 128, destination at 160, and (no options) TCP flags at 296; IPv6 with
-    its next header at 80, source at 96, destination at 224, TCP flags at 456. The service is found in user space. The
-    chain is only reached by `meta protocol vlan`; with that match in the same rule as a raw offset, `nft list` of
+    header length at 36, protocol at 104, source at 128, destination at 160, and (no options) TCP flags at 296; IPv6
+    with its next header at 80, source at 96, destination at 224, TCP flags at 456. The service is found in user space.
+    The chain is only reached by `meta protocol vlan`; with that match in the same rule as a raw offset, `nft list` of
     nftables 1.1.3 aborts (payload_expr_expand, the base of vlan is the link layer).
     """
     ipv4, ipv6 = "@nh,16,16 0x0800", "@nh,16,16 0x86dd"
