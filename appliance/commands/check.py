@@ -9,7 +9,8 @@ from appliance.values import size_text
 def execute(arguments: Namespace) -> int:
     """Reads the file and nothing else; raises ConfigError with all that is wrong."""
     found = config.load(arguments.file)
-    print(f"{arguments.file}: valid: mode {found.mode}, {len(found.services)} services")
+    count = len(found.services)
+    print(f"{arguments.file}: valid: mode {found.mode}, {count} service{'s' if count > 1 else ''}")
     parts = memory.parts(found)
     for name, size_bytes in parts.items():
         print(f"  {name:<40}{size_text(size_bytes):>12}")
