@@ -80,7 +80,10 @@ class Flow(TypedDict):
     idle_ms: int
 
 class Backend(TypedDict):
-    """What a server's SYN-ACKs announce. wscale None: none; window as on the wire; age in ms."""
+    """What a server's SYN-ACKs announce. wscale None: none; window as on the wire; age in ms.
+
+    known: which of "wscale", "sack", "timestamps", "ecn" the server was asked for; the others say nothing.
+    """
 
     address: bytes
     port: int
@@ -89,6 +92,7 @@ class Backend(TypedDict):
     sack: bool
     timestamps: bool
     ecn: bool
+    known: tuple[str, ...]
     window: int
     age_ms: int
 

@@ -68,6 +68,7 @@ cdef extern from "core/engine.h" nogil:
         u16 used
         u32 sequence
         lv_server_options o
+        u8 known
         u16 window
         u32 seen_ms
 
@@ -160,6 +161,7 @@ cdef extern from "core/engine.h" nogil:
     struct lv_services_full "lv_services":
         u32 intervals
         u32 rules
+        u32 search_step
         const lv_interval *interval
         const lv_port_rule *rule
         lv_service *service
@@ -204,6 +206,7 @@ _names = [lv_reason_names[i].decode() for i in range(LV_COUNTERS)]
 _texts = [lv_reason_texts[i].decode() for i in range(LV_COUNTERS)]
 DROP_REASONS = dict(zip(_names[:LV_R_COUNT], _texts[:LV_R_COUNT]))
 EVENTS = dict(zip(_names[LV_R_COUNT:], _texts[LV_R_COUNT:]))
+_KNOWN = ("wscale", "sack", "timestamps", "ecn")  # enum lv_known, from its lowest bit
 FLOW_STATES = ("free", "syn_sent", "established", "closed", "pass", "pass_closed")
 
 # Header of the shared memory file: magic, layout version, size of a record, number of records, boot id.
@@ -499,7 +502,7 @@ cdef class Dataplane:
     def _publish(self, intervals, rules, specs):
         """Build the C table and swap it in. The old one is freed when no worker can hold it any more."""
         cdef lv_services_full *s = <lv_services_full *>_zeroed(1, sizeof(lv_services_full))
-        cdef lv_interval *interval = <lv_interval *>_zeroed(max(1, len(intervals)), sizeof(lv_interval))
+        cdef lv_interval *interval = <lv_interval *>_zeroed(_power_of_two(len(intervals) + 1), sizeof(lv_interval))
         cdef lv_port_rule *rule = <lv_port_rule *>_zeroed(max(1, len(rules)), sizeof(lv_port_rule))
         cdef lv_service *one
         for i, (lo, hi, first, count) in enumerate(intervals):
@@ -519,6 +522,7 @@ cdef class Dataplane:
             one.has_ts = spec.timestamps
             one.mss[0], one.mss[1] = spec.mss4, spec.mss6
         s.intervals, s.rules = len(intervals), len(rules)
+        s.search_step = 1 << len(intervals).bit_length() >> 1
         s.interval, s.rule = interval, rule
         lv_services_publish(self.ctx, <lv_services *>s)
         self.sweep_retired()
@@ -616,10 +620,11 @@ cdef class Dataplane:
                     "address": (<const char *>e.addr.b)[:16],
                     "port": e.port,
                     "mss": e.o.mss,
-                    "wscale": None if e.o.wscale == LV_WSCALE_NONE else e.o.wscale,
+                    "wscale": e.o.wscale if e.known & 1 and e.o.wscale != LV_WSCALE_NONE else None,
                     "sack": bool(e.o.sack_ok),
                     "timestamps": bool(e.o.has_ts),
                     "ecn": bool(e.o.ecn),
+                    "known": tuple(name for bit, name in enumerate(_KNOWN) if e.known >> bit & 1),
                     "window": e.window,
                     "age_ms": <u32>(now_ms - e.seen_ms),
                 })

@@ -18,15 +18,22 @@ LV_INLINE void lv_announce(const struct lv_learned *set, const struct lv_service
 {
     struct lv_learned l;
 
-    if (lv_learned_read(set, server, port, &l)) {
-        *so = l.o;
-        return;
-    }
     so->mss = sv->mss[family == 6];
     so->wscale = sv->wscale;
     so->sack_ok = sv->sack_ok;
     so->has_ts = sv->has_ts;
     so->ecn = 0;
+    if (!lv_learned_read(set, server, port, &l))
+        return;
+    so->mss = l.o.mss;
+    if (l.known & LV_KNOWN_WSCALE)
+        so->wscale = l.o.wscale;
+    if (l.known & LV_KNOWN_SACK)
+        so->sack_ok = l.o.sack_ok;
+    if (l.known & LV_KNOWN_TS)
+        so->has_ts = l.o.has_ts;
+    if (l.known & LV_KNOWN_ECN)
+        so->ecn = l.o.ecn;
 }
 
 /*
@@ -39,7 +46,7 @@ LV_INLINE u8 lv_announced_wscale(const struct lv_learned *set, const struct lv_s
     struct lv_learned l;
     u8 now, before;
 
-    if (!lv_learned_read(set, server, port, &l))
+    if (!lv_learned_read(set, server, port, &l) || !(l.known & LV_KNOWN_WSCALE))
         return sv->wscale;
     now = l.o.wscale;
     before = l.wscale_before;

@@ -61,7 +61,7 @@ LV_INLINE enum lv_verdict lv_from_outside(struct lv_worker *w, struct lv_pkt *k,
     if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK)
         return lv_gate_ack(w, k, key, hash, service, link, closed);
     if (flags & LV_RST)
-        lv_gate_rst(w, k, key);
+        lv_half_reset(lv_half_find(lv_half_set(&w->half, key), key), &k->tcp);
     return lv_drop(w, service, LV_R_NO_FLOW);
 }
 

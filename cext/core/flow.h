@@ -38,13 +38,16 @@ enum lv_flow_flag {
     LV_F_FIN_C = 0x08,   /* FIN of the client seen, fin_c is the number after it */
     LV_F_FIN_S = 0x10,
     LV_F_RESET = 0x20,   /* closed by RST; ESTABLISHED: the server talked on, the client has not since */
-    LV_F_WSCALE = 0x40,  /* SYN_SENT: the client and we agreed on window scaling */
-    LV_F_SACK_C = 0x80,  /* SYN_SENT: the client and we agreed on SACK */
+    LV_F_WSCALE = 0x40,  /* SYN_SENT: our SYN has a window scale */
+    LV_F_SACK_C = 0x80,  /* the client and we agreed on SACK */
 };
 
 enum lv_flow_mark {
     LV_M_L2 = 0x01,  /* MACs are known */
     LV_M_ECN = 0x02, /* SYN_SENT: ECN was agreed with the client */
+    LV_M_ASK_SACK = 0x08, /* SYN_SENT: offered by the client and not told to it: does the server have it by now? */
+    LV_M_ASK_ECN = 0x10,
+    LV_M_HIDE_ECN = 0x20, /* the server uses ECN, the client does not: packets must not be marked instead of dropped */
     LV_M_ANSWERED = 0x04, /* PASS: the client has spoken */
 };
 

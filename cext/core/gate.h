@@ -77,8 +77,16 @@ LV_INLINE void lv_agree_exact(struct lv_flow *f, const struct lv_half *e)
         f->c.flags |= LV_F_SACK_C;
     if (e->flags & LV_HALF_ECN)
         f->c.marks |= LV_M_ECN;
-    if (e->wscale != LV_WSCALE_NONE && e->wscale_told != LV_WSCALE_NONE) {
+    if (e->flags & LV_HALF_SACK_OFFER)
+        f->c.marks |= LV_M_ASK_SACK;
+    if (e->flags & LV_HALF_ECN_OFFER)
+        f->c.marks |= LV_M_ASK_ECN;
+    /* A client that was told no scale sends plain windows: offered to the server as a scale of 0, which asks for its
+     * own. LIMIT: timestamps cannot be asked for like this, all packets would have to carry them; a server that begins
+     * to use them is noticed when its entry is displaced. */
+    if (e->wscale != LV_WSCALE_NONE)
         f->c.flags |= LV_F_WSCALE;
+    if (e->wscale != LV_WSCALE_NONE && e->wscale_told != LV_WSCALE_NONE) {
         f->c.wscale_c = lv_wscale_pair(e->wscale, e->wscale);
         f->c.wscale_s = lv_wscale_pair(0, e->wscale_told);
     }
@@ -132,8 +140,8 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
     struct lv_opts o;
     u32 client_isn = t->seq - 1;
 
-    if (e && t->ack == e->isn + 1 && t->seq - e->client_isn <= w->ctx->config.offered_window + 1) {
-        client_isn = e->client_isn; /* the final ACK may be lost: a later segment or a keep-alive proves as much */
+    if (lv_half_proves(e, t, w->ctx->config.offered_window)) {
+        client_isn = e->client_isn;
         reason = LV_R_COOKIE_ACCEPTED;
     } else {
         e = 0;
@@ -182,15 +190,6 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
     lv_handshake_start(w, f);
     reason = lv_hold_segment(w, f, k);
     return lv_drop(w, service, reason == LV_R_HELD ? LV_R_HELD : LV_R_COOKIE_ACCEPTED);
-}
-
-/* A RST of a client that had a SYN-ACK from us and does not want it. */
-LV_INLINE void lv_gate_rst(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key)
-{
-    struct lv_half *e = lv_half_find(lv_half_set(&w->half, key), key);
-
-    if (e && (k->tcp.seq == e->client_isn + 1 || ((k->tcp.flags & LV_ACK) && k->tcp.ack == e->isn + 1)))
-        e->flags = 0;
 }
 
 /* SYN-ACKs whose ACK did not come, and entries that are of no more use: the next part of the cache. Bounded a second, so

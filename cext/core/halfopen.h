@@ -25,6 +25,8 @@ enum lv_half_flag {
     LV_HALF_SACK = 0x02, /* offered by the client and told to it */
     LV_HALF_TS = 0x04,
     LV_HALF_ECN = 0x08,
+    LV_HALF_SACK_OFFER = 0x10, /* offered by the client, and not told to it */
+    LV_HALF_ECN_OFFER = 0x20,
 };
 
 struct lv_half {

@@ -78,13 +78,13 @@ LV_INLINE void lv_send_syn(struct lv_worker *w, struct lv_flow *f)
 
     lv_opts_clear(&o);
     o.mss = f->c.mss;
-    o.sack_ok = !!(f->c.flags & LV_F_SACK_C);
+    o.sack_ok = (f->c.flags & LV_F_SACK_C) || (f->c.marks & LV_M_ASK_SACK);
     o.has_ts = !!(f->c.flags & LV_F_TS_C);
     o.tsval = f->c.tsval;
     if (f->c.flags & LV_F_WSCALE)
         o.wscale = lv_wscale_told(f->c.wscale_c);
     lv_flow_segment(&s, f, LV_INSIDE);
-    s.flags = (u8)(LV_SYN | ((f->c.marks & LV_M_ECN) ? LV_ECE | LV_CWR : 0));
+    s.flags = (u8)(LV_SYN | ((f->c.marks & (LV_M_ECN | LV_M_ASK_ECN)) ? LV_ECE | LV_CWR : 0));
     s.seq = f->c.s_ack - 1;
     s.window = f->c.s_win;
     s.options_len = lv_opts_write_syn(s.options, &o);
@@ -241,12 +241,21 @@ LV_INLINE void lv_open_window(struct lv_worker *w, struct lv_flow *f, u32 server
 LV_INLINE void lv_opened(struct lv_worker *w, struct lv_flow *f, const struct lv_tcp *t, const struct lv_opts *o)
 {
     const struct lv_service *sv = &lv_services_of(w)->service[f->c.service];
-    struct lv_server_options so = {o->mss, o->wscale, o->sack_ok, o->has_ts, 0};
+    struct lv_server_options so = {o->mss, o->wscale, o->sack_ok, o->has_ts, !!(t->flags & LV_ECE)};
+    u8 asked = 0;
     u8 own = 0;
 
-    if (f->c.marks & LV_M_ECN)
-        so.ecn = !!(t->flags & LV_ECE);
-    lv_learned_put(&w->ctx->learning, &f->key.server, f->key.sport, &so, t->window, sv->wscale, w->now_ms);
+    if (f->c.flags & LV_F_WSCALE)
+        asked |= LV_KNOWN_WSCALE;
+    if ((f->c.flags & LV_F_SACK_C) || (f->c.marks & LV_M_ASK_SACK))
+        asked |= LV_KNOWN_SACK;
+    if (f->c.flags & LV_F_TS_C)
+        asked |= LV_KNOWN_TS;
+    if (f->c.marks & (LV_M_ECN | LV_M_ASK_ECN))
+        asked |= LV_KNOWN_ECN;
+    lv_learned_put(&w->ctx->learning, &f->key.server, f->key.sport, &so, asked, t->window, sv->wscale, w->now_ms);
+    if ((f->c.marks & LV_M_ASK_ECN) && so.ecn)
+        f->c.marks |= LV_M_HIDE_ECN;
     if (!(f->c.flags & LV_F_WSCALE)) {
         f->c.wscale_c = f->c.wscale_s = 0;
     } else if (o->wscale == LV_WSCALE_NONE) { /* the server wants none: its windows and those it is told are plain */

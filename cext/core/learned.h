@@ -22,6 +22,14 @@ struct lv_server_options {
     u8 sack_ok, has_ts, ecn;
 };
 
+/* A server answers an option only if it was asked for it, so each is known or not by itself; the MSS always is. */
+enum lv_known {
+    LV_KNOWN_WSCALE = 0x01,
+    LV_KNOWN_SACK = 0x02,
+    LV_KNOWN_TS = 0x04,
+    LV_KNOWN_ECN = 0x08,
+};
+
 struct lv_learned {
     struct lv_addr addr;
     u16 port;
@@ -29,7 +37,7 @@ struct lv_learned {
     u32 sequence; /* odd while it is written */
     struct lv_server_options o;
     u8 wscale_before; /* until changed_ms */
-    u8 pad[1];
+    u8 known;         /* enum lv_known */
     u16 window;
     u32 changed_ms; /* when the window scale became another one */
     u32 seen_ms;

@@ -16,9 +16,10 @@ struct lv_learning {
     struct lv_spinlock lock;  /* writers */
 };
 
-/* `guess`: the window scale that was announced as long as nothing was known. */
+/* `asked`: the options our SYN had (enum lv_known); the others of `o` say nothing. `guess`: the window scale that was
+ * announced as long as nothing was known. */
 LV_INLINE void lv_learned_put(struct lv_learning *l, const struct lv_addr *addr, u16 port,
-                              const struct lv_server_options *o, u16 window, u8 guess, u32 now_ms)
+                              const struct lv_server_options *o, u8 asked, u16 window, u8 guess, u32 now_ms)
 {
     struct lv_learned *e = &l->entry[(u64)lv_learned_index(addr, port) * LV_LEARNED_WAYS], *to = e;
     u32 i, fresh = 1;
@@ -37,13 +38,29 @@ LV_INLINE void lv_learned_put(struct lv_learning *l, const struct lv_addr *addr,
     }
     __atomic_store_n(&to->sequence, to->sequence | 1, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
-    if (fresh || to->o.wscale != o->wscale) {
-        to->wscale_before = fresh ? guess : to->o.wscale;
-        to->changed_ms = now_ms;
+    if (fresh)
+        to->known = 0;
+    if (asked & LV_KNOWN_WSCALE) {
+        u8 before = (to->known & LV_KNOWN_WSCALE) ? to->o.wscale : guess;
+
+        if (before != o->wscale) {
+            to->wscale_before = before;
+            to->changed_ms = now_ms;
+        } else if (!(to->known & LV_KNOWN_WSCALE)) {
+            to->wscale_before = before;
+        }
+        to->o.wscale = o->wscale;
     }
+    if (asked & LV_KNOWN_SACK)
+        to->o.sack_ok = o->sack_ok;
+    if (asked & LV_KNOWN_TS)
+        to->o.has_ts = o->has_ts;
+    if (asked & LV_KNOWN_ECN)
+        to->o.ecn = o->ecn;
+    to->known |= asked;
+    to->o.mss = o->mss;
     to->addr = *addr;
     to->port = port;
-    to->o = *o;
     to->window = window;
     to->seen_ms = now_ms;
     to->used = 1;

@@ -44,6 +44,8 @@ struct lv_interval {
 
 struct lv_services {
     u32 intervals, rules;
+    u32 search_step; /* largest power of two that is not above `intervals`, 0 for none */
+    u32 pad;
 #ifdef __bpf__
     struct lv_interval interval[LV_INTERVALS_MAX];
     struct lv_port_rule rule[LV_RULES_MAX];
@@ -59,64 +61,96 @@ LV_INLINE u64 lv_addr_half(const u8 *p)
     return (u64)lv_get32(p) << 32 | lv_get32(p + 4);
 }
 
-LV_INLINE int lv_u128_less(const u64 *a, const u64 *b)
+LV_INLINE int lv_less128(const u64 *a, const u64 *b)
 {
     return a[0] != b[0] ? a[0] < b[0] : a[1] < b[1];
 }
 
+struct lv_search {
+    const struct lv_services *s;
+    u64 addr[2];
+    u32 at;   /* number of intervals known to begin at or before the address */
+    u32 step; /* what is tried next */
+};
+
+/* One bit of `at`, from the highest down. */
+LV_STEP lv_search_step(u32 turn, void *state)
+{
+    struct lv_search *w = state;
+    u32 probe = (w->at + w->step - 1) & (LV_INTERVALS_MAX - 1);
+
+    (void)turn;
+    if (!w->step)
+        return 1;
+    if (probe < w->s->intervals && !lv_less128(w->addr, w->s->interval[probe].lo))
+        w->at += w->step;
+    w->step >>= 1;
+    return 0;
+}
+
 LV_INLINE const struct lv_interval *lv_interval_find(const struct lv_services *s, const struct lv_addr *addr)
 {
-    u64 a[2] = {lv_addr_half(addr->b), lv_addr_half(addr->b + 8)};
-    u32 lo = 0, hi = s->intervals, i;
+    struct lv_search w = {s, {lv_addr_half(addr->b), lv_addr_half(addr->b + 8)}, 0, s->search_step};
+    const struct lv_interval *v;
 
-    for (i = 0; i < LV_INTERVAL_STEPS && lo < hi; i++) { /* first interval that begins after a */
-        u32 mid = (lo + hi) / 2;
-
-        if (mid >= LV_INTERVALS_MAX)
-            return 0;
-        if (lv_u128_less(a, s->interval[mid].lo))
-            hi = mid;
-        else
-            lo = mid + 1;
-    }
-    lo--;
-    if (lo >= LV_INTERVALS_MAX || lv_u128_less(s->interval[lo].hi, a))
+    lv_loop(LV_INTERVAL_STEPS, lv_search_step, &w);
+    if (!w.at)
         return 0;
-    return &s->interval[lo];
+    v = &s->interval[(w.at - 1) & (LV_INTERVALS_MAX - 1)];
+    return lv_less128(v->hi, w.addr) ? 0 : v;
+}
+
+/* Rule number i of an interval, 0 behind the last. */
+LV_INLINE const struct lv_port_rule *lv_rule_at(const struct lv_services *s, const struct lv_interval *v, u32 i)
+{
+    u32 at = v->first + i;
+
+    if (i >= v->count || at >= LV_RULES_MAX)
+        return 0;
+    return &s->rule[at];
+}
+
+LV_INLINE int lv_rule_matches(const struct lv_port_rule *r, u16 port, const struct lv_pkt *k)
+{
+    if (port < r->lo || port > r->hi)
+        return 0;
+    return r->vid == LV_VID_ANY || (k->tags > 0 && (k->tci[0] & 0xfff) == r->vid) ||
+           (k->tags > 1 && (k->tci[1] & 0xfff) == r->vid);
 }
 
 /* Number of the service at addr:port in the packet's VLAN, or LV_SERVICE_NONE. */
 LV_INLINE u16 lv_service_find(const struct lv_services *s, const struct lv_addr *addr, u16 port, const struct lv_pkt *k)
 {
     const struct lv_interval *v = lv_interval_find(s, addr);
+    const struct lv_port_rule *r;
     u32 i;
 
-    for (i = 0; v && i < v->count && i < LV_RULES_PER_ADDRESS; i++) {
-        u32 at = v->first + i;
-        const struct lv_port_rule *r;
-
-        if (at >= LV_RULES_MAX)
+    for (i = 0; v && i < LV_RULES_PER_ADDRESS; i++) {
+        r = lv_rule_at(s, v, i);
+        if (!r)
             break;
-        r = &s->rule[at];
-        if (port < r->lo || port > r->hi)
-            continue;
-        if (r->vid == LV_VID_ANY || (k->tags > 0 && (k->tci[0] & 0xfff) == r->vid) ||
-            (k->tags > 1 && (k->tci[1] & 0xfff) == r->vid))
-            return r->service;
+        if (lv_rule_matches(r, port, k))
+            return r->service & (LV_SERVICES_MAX - 1);
     }
     return LV_SERVICE_NONE;
 }
 
-/* Does any service of this address let fragments through? Fragments have no ports. */
+/* A service of this address, one that lets fragments through before others. Fragments have no ports. */
 LV_INLINE u16 lv_service_of_address(const struct lv_services *s, const struct lv_addr *addr)
 {
     const struct lv_interval *v = lv_interval_find(s, addr);
+    u16 found = LV_SERVICE_NONE;
+    const struct lv_port_rule *r;
     u32 i;
 
-    for (i = 0; v && i < v->count; i++)
-        if (s->service[s->rule[v->first + i].service].fragments_pass)
-            return s->rule[v->first + i].service;
-    return v && v->count ? s->rule[v->first].service : LV_SERVICE_NONE;
+    for (i = 0; v && i < LV_RULES_PER_ADDRESS; i++) {
+        r = lv_rule_at(s, v, i);
+        if (!r)
+            break;
+        if (!i || s->service[r->service & (LV_SERVICES_MAX - 1)].fragments_pass)
+            found = r->service & (LV_SERVICES_MAX - 1);
+    }
+    return found;
 }
 
 #endif

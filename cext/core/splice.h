@@ -73,6 +73,8 @@ LV_INLINE enum lv_verdict lv_splice(struct lv_worker *w, struct lv_flow *f, stru
         lv_count_event(w, f->c.service, LV_E_CLOSED);
     lv_opts_read(&o, k->ip.l4, k->tcp.header_len, 0);
     lv_apply(w, f, k, side, &o);
+    if (side == LV_INSIDE && (f->c.marks & LV_M_HIDE_ECN))
+        lv_hide_ecn(k->ip.l3, k->ip.family);
     return LV_REWRITE;
 }
 

@@ -21,10 +21,28 @@ struct lv_synack_env {
     u32 ts_offset;
 };
 
-/* Does this entry answer this SYN already? Its cookie must be valid for as long as the client may take. */
+/* Does this entry answer this SYN already? Its cookie must be valid for as long as the client may take. A client may
+ * repeat its SYN without ECN (RFC 3168 section 6.1.1.1) and means it. */
 LV_INLINE int lv_half_answers(const struct lv_half *e, const struct lv_tcp *t, u32 now_ms)
 {
-    return e && e->client_isn == t->seq && now_ms - e->made_ms < LV_EPOCH_S * 1000u;
+    const u8 ecn = LV_ECE | LV_CWR;
+
+    return e && e->client_isn == t->seq && now_ms - e->made_ms < LV_EPOCH_S * 1000u &&
+           !(e->flags & (LV_HALF_ECN | LV_HALF_ECN_OFFER)) == ((t->flags & ecn) != ecn);
+}
+
+/* Does this ACK prove that its sender got the SYN-ACK of this entry? The final ACK itself may be lost: a later segment or a
+ * keep-alive proves as much. */
+LV_INLINE int lv_half_proves(const struct lv_half *e, const struct lv_tcp *t, u32 offered_window)
+{
+    return e && t->ack == e->isn + 1 && t->seq - e->client_isn <= offered_window + 1;
+}
+
+/* A RST of a client that had this entry's SYN-ACK and does not want it. */
+LV_INLINE void lv_half_reset(struct lv_half *e, const struct lv_tcp *t)
+{
+    if (e && (t->seq == e->client_isn + 1 || ((t->flags & LV_ACK) && t->ack == e->isn + 1)))
+        e->flags = 0;
 }
 
 /* Is it time to send the SYN-ACK again? After 1, 3 and 7 s. */
@@ -52,12 +70,12 @@ LV_INLINE void lv_half_fill(struct lv_half *e, const struct lv_pkt *k, const str
     e->wscale = o->wscale;
     e->wscale_told = o->wscale == LV_WSCALE_NONE ? LV_WSCALE_NONE : so.wscale;
     e->tries = 0;
-    if (o->sack_ok && so.sack_ok)
-        flags |= LV_HALF_SACK;
+    if (o->sack_ok)
+        flags |= so.sack_ok ? LV_HALF_SACK : LV_HALF_SACK_OFFER;
     if (o->has_ts && so.has_ts)
         flags |= LV_HALF_TS;
-    if ((k->tcp.flags & LV_ECE) && (k->tcp.flags & LV_CWR) && so.ecn)
-        flags |= LV_HALF_ECN;
+    if ((k->tcp.flags & LV_ECE) && (k->tcp.flags & LV_CWR))
+        flags |= so.ecn ? LV_HALF_ECN : LV_HALF_ECN_OFFER;
     e->flags = flags;
     /* No scale agreed on: the cookie says "none", whatever the client offered. */
     bits.mss = o->mss ? o->mss : 536;

@@ -87,8 +87,23 @@ LV_INLINE void lv_translate_to_client(const struct lv_conn *f, u8 *tcp, const st
     if (!(tcp[13] & LV_RST))
         lv_change16(d, tcp + 14,
                     lv_window_rescale(lv_get16(tcp + 14), lv_wscale_own(f->wscale_s), lv_wscale_told(f->wscale_s)));
+    if (o->sack_at && !(f->flags & LV_F_SACK_C))
+        lv_blank(d, tcp, o->sack_at - 2u, 2u + 8u * o->sack_blocks);
     if (o->ts_at && (f->flags & LV_F_TS_C))
         lv_change32(d, tcp + o->ts_at, o->tsval + f->ts_delta, o->ts_at & 1);
+}
+
+/* Take ECN-capable transport (RFC 3168 section 5) out of an IP header. */
+LV_INLINE void lv_hide_ecn(u8 *l3, u8 family)
+{
+    if (family == 4) {
+        struct lv_csum_diff d = {0};
+
+        lv_change16(&d, l3, lv_get16(l3) & 0xfffc);
+        lv_diff_apply(&d, l3 + 10);
+    } else {
+        l3[1] &= 0xcf;
+    }
 }
 
 #endif
