@@ -6,8 +6,6 @@ packet with that side's numbers, or the receiver's kernel drops it as forged.
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from netlab.crafted import Endpoint
 from netlab.pairs import Pair, established, exchange
@@ -17,11 +15,12 @@ from netlab.streams import DATA, connected, meanwhile, read_all, send_and_finish
 from netlab.wire import Capture
 from scapy.layers.inet import ICMP, IP, TCP, ICMPerror, IPerror, TCPerror
 from scapy.layers.inet6 import ICMPv6PacketTooBig, IPerror6, IPv6
+from scapy.packet import Packet
 
 MTU = 1280
 
 
-def too_big(reporter: Endpoint, cause: Any) -> Any:
+def too_big(reporter: Endpoint, cause: Packet) -> Packet:
     """What a router says about `cause`, a packet that `reporter` received and cannot pass on."""
     if cause.haslayer(IP):
         network = IP(src=reporter.local, dst=reporter.remote)
@@ -30,19 +29,19 @@ def too_big(reporter: Endpoint, cause: Any) -> Any:
     return reporter.link() / network6 / ICMPv6PacketTooBig(mtu=MTU) / bytes(cause[IPv6])[:1200]
 
 
-def is_too_big(packet: Any) -> bool:
+def is_too_big(packet: Packet) -> bool:
     fragmentation_needed = packet.haslayer(ICMP) and (packet[ICMP].type, packet[ICMP].code) == (3, 4)
     return packet.sniffed_on == "received" and bool(fragmentation_needed or packet.haslayer(ICMPv6PacketTooBig))
 
 
-def reported(packet: Any) -> tuple[int, int, int, int]:
+def reported(packet: Packet) -> tuple[int, int, int, int]:
     """(MTU, source port, destination port, sequence number) that the error speaks of."""
     inner = packet[TCPerror]
     mtu = packet[ICMP].nexthopmtu if packet.haslayer(ICMP) else packet[ICMPv6PacketTooBig].mtu
     return mtu, inner.sport, inner.dport, inner.seq
 
 
-def quoted_addresses(packet: Any) -> tuple[str, str]:
+def quoted_addresses(packet: Packet) -> tuple[str, str]:
     inner = packet[IPerror] if packet.haslayer(IPerror) else packet[IPerror6]
     return inner.src, inner.dst
 
@@ -64,7 +63,7 @@ def test_packet_too_big_is_translated(lab: Lab, family: int, sender_is: str) -> 
         assert error.haslayer(ICMPerror) == 0
 
 
-def _first(capture: Capture) -> Any:
+def _first(capture: Capture) -> Packet:
     return capture.wait_for(is_too_big)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytest
 from netlab.crafted import Endpoint
@@ -12,6 +11,7 @@ from netlab.session import Lab
 from scapy.layers.inet import ICMP, IP, TCP
 from scapy.layers.inet6 import ICMPv6DestUnreach, IPv6
 from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 
 SILENCE_LIMIT_S = 20.0  # SYNs after 1, 2 and 4 s, then the reset
 
@@ -70,7 +70,7 @@ def test_silent_server(lab: Lab, family: int) -> None:
     assert lab.service_status()["timed_out"] == before + 1
 
 
-def _expect_reset(client: Endpoint, limit_s: float = 3.0) -> Any:
+def _expect_reset(client: Endpoint, limit_s: float = 3.0) -> Packet:
     """A RST or RST+ACK; an acknowledgment lies in what the client has sent."""
     limit = time.monotonic() + limit_s
     while (packet := client.receive(limit - time.monotonic())) is not None:
@@ -81,7 +81,7 @@ def _expect_reset(client: Endpoint, limit_s: float = 3.0) -> Any:
     raise AssertionError("no reset came")
 
 
-def unreachable(sender: Endpoint, cause: Any, *, port: bool) -> Any:
+def unreachable(sender: Endpoint, cause: Packet, *, port: bool) -> Packet:
     """What a router or host says about `cause`, a packet that `sender` received."""
     if cause.haslayer(IP):
         error = ICMP(type=3, code=3 if port else 1)

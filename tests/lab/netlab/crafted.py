@@ -11,18 +11,18 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 from scapy.layers.inet import IP, TCP
 from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
+from scapy.packet import Packet
 
 from netlab.counters import CRAFTED_PORT_FIRST, CRAFTED_PORT_LAST
-from netlab.names import CLIENT_MAC, END_INTERFACE, INSIDE_MAC, OUTSIDE_MAC, SERVER_MAC
+from netlab.names import CLIENT_MAC, END_INTERFACE, INSIDE_MAC, OUTSIDE_MAC, SERVER_MAC, Names
 from netlab.topology import Mode
 from netlab.wire import Frame, PacketSocket
 
-Packet = Any  # Scapy has no types
 Options = Sequence[tuple[str, Any]]
 FULL_OPTIONS: Options = (
     ("MSS", 1460),
@@ -34,6 +34,17 @@ FULL_OPTIONS: Options = (
 ANSWER_LIMIT_S = 3.0
 # A silence is proved by waiting this long: ten times what any packet takes here.
 QUIET_S = 0.4
+
+
+class Fields(TypedDict, total=False):
+    """Fields of a packet that replace the connection's current ones."""
+
+    seq: int | None
+    ack: int | None
+    options: Options | None
+    window: int
+    urgent: int
+
 
 _ports = itertools.count(CRAFTED_PORT_FIRST)
 _isns = itertools.count(0x1000_0000, 0x0123_4567)
@@ -53,7 +64,7 @@ def neighbour_mac(mode: Mode, *, at_client: bool) -> str:
     return SERVER_MAC if at_client else CLIENT_MAC
 
 
-def option(packet: Any, name: str) -> Any:
+def option(packet: Packet, name: str) -> Any:  # noqa: ANN401  each option has its own type
     """Value of a TCP option, None when it is absent (an option without value gives b"")."""
     for known, value in packet[TCP].options:
         if known == name:
@@ -61,7 +72,7 @@ def option(packet: Any, name: str) -> Any:
     return None
 
 
-def payload(packet: Any) -> bytes:
+def payload(packet: Packet) -> bytes:
     """TCP payload, without Ethernet padding."""
     network = packet[IP] if packet.haslayer(IP) else packet[IPv6]
     if packet.haslayer(IP):
@@ -71,7 +82,7 @@ def payload(packet: Any) -> bytes:
     return bytes(packet[TCP].payload)[: max(0, length)]
 
 
-def checksum_valid(packet: Any) -> bool:
+def checksum_valid(packet: Packet) -> bool:
     """Whether the TCP checksum is the one that Scapy computes for the same bytes."""
     again = packet.copy()
     found = again[TCP].chksum
@@ -88,7 +99,7 @@ class Endpoint:
 
     def __init__(
         self,
-        lab_names: Any,
+        names: Names,
         mode: Mode,
         *,
         at_client: bool,
@@ -97,7 +108,7 @@ class Endpoint:
         remote_port: int | None,
         local_port: int | None = None,
     ) -> None:
-        namespace = lab_names.client if at_client else lab_names.server
+        namespace = names.client if at_client else names.server
         self._socket = PacketSocket(namespace, END_INTERFACE)
         self.local, self.remote = local, remote
         self.local_port = fresh_port() if local_port is None else local_port
@@ -132,7 +143,7 @@ class Endpoint:
         options: Options | None = None,
         window: int = 64240,
         urgent: int = 0,
-    ) -> Any:
+    ) -> Packet:
         """A packet of this connection; numbers not given are the current ones."""
         if options is None:
             options = () if self.timestamps is None else (("NOP", None), ("NOP", None), ("Timestamp", self.timestamps))
@@ -148,18 +159,18 @@ class Endpoint:
         )
         return self.link() / self.network() / segment / data
 
-    def link(self) -> Any:
+    def link(self) -> Packet:
         return Ether(src=self._macs[0], dst=self._macs[1])
 
-    def network(self) -> Any:
+    def network(self) -> Packet:
         if ":" in self.local:
             return IPv6(src=self.local, dst=self.remote)
         return IP(src=self.local, dst=self.remote, flags="DF")
 
-    def send_raw(self, packet: Any) -> None:
+    def send_raw(self, packet: Packet) -> None:
         self._socket.send(bytes(packet))
 
-    def send(self, flags: str, data: bytes = b"", **fields: Any) -> Any:
+    def send(self, flags: str, data: bytes = b"", **fields: Unpack[Fields]) -> Packet:
         """Send and advance `seq` by what the packet occupies (not when `seq` is given)."""
         packet = self.packet(flags, data, **fields)
         self.send_raw(packet)
@@ -169,7 +180,7 @@ class Endpoint:
 
     # -- receiving
 
-    def receive(self, limit_s: float = ANSWER_LIMIT_S) -> Any | None:
+    def receive(self, limit_s: float = ANSWER_LIMIT_S) -> Packet | None:
         """The next packet of this connection, None when none came in time."""
         limit = time.monotonic() + limit_s
         while (left_s := limit - time.monotonic()) > 0:
@@ -180,7 +191,7 @@ class Endpoint:
                     return packet
         return None
 
-    def _mine(self, frame: Frame) -> Any | None:
+    def _mine(self, frame: Frame) -> Packet | None:
         if self.local_port.to_bytes(2, "big") not in frame.data[14:120]:
             return None  # spares Scapy the traffic of others
         packet = Ether(frame.data)
@@ -197,8 +208,8 @@ class Endpoint:
         return packet
 
     def expect(
-        self, flags: str, wanted: Callable[[Any], bool] = lambda _: True, limit_s: float = ANSWER_LIMIT_S
-    ) -> Any:
+        self, flags: str, wanted: Callable[[Packet], bool] = lambda _: True, limit_s: float = ANSWER_LIMIT_S
+    ) -> Packet:
         """The next packet with exactly these flags; others are passed over, none is a failure."""
         limit = time.monotonic() + limit_s
         seen = []
@@ -227,7 +238,7 @@ class Endpoint:
 
     # -- whole handshakes
 
-    def connect(self, options: Options = FULL_OPTIONS) -> Any:
+    def connect(self, options: Options = FULL_OPTIONS) -> Packet:
         """SYN, SYN-ACK, without the final ACK; returns the SYN-ACK."""
         self.send("S", options=options)
         answer = self.expect("SA")
@@ -236,13 +247,13 @@ class Endpoint:
         self._agree(options, answer)
         return answer
 
-    def accept(self, options: Options = FULL_OPTIONS, limit_s: float = ANSWER_LIMIT_S) -> Any:
+    def accept(self, options: Options = FULL_OPTIONS, limit_s: float = ANSWER_LIMIT_S) -> Packet:
         """Wait for a SYN, answer it; returns the SYN. The ACK is left to the test."""
         syn = self.expect("S", limit_s=limit_s)
         self.answer(syn, options)
         return syn
 
-    def answer(self, syn: Any, options: Options = FULL_OPTIONS) -> None:
+    def answer(self, syn: Packet, options: Options = FULL_OPTIONS) -> None:
         self.remote_port = syn[TCP].sport
         self.ack = (syn[TCP].seq + 1) & 0xFFFFFFFF
         theirs = option(syn, "Timestamp")
@@ -252,7 +263,7 @@ class Endpoint:
         self.send("SA", options=agreed)
         self._agree(agreed, syn)
 
-    def _agree(self, mine: Options, theirs: Any) -> None:
+    def _agree(self, mine: Options, theirs: Packet) -> None:
         own = [value for name, value in mine if name == "Timestamp"]
         other = option(theirs, "Timestamp")
         self.timestamps = (own[0][0], other[0]) if own and other is not None else None

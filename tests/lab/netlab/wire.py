@@ -17,9 +17,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from netlab import netns
+
+if TYPE_CHECKING:
+    from scapy.packet import Packet
 
 SOL_PACKET = 263
 PACKET_AUXDATA = 8
@@ -112,22 +115,22 @@ class Capture:
     def frames(self) -> list[Frame]:
         return list(self._frames)
 
-    def tcp(self, wanted: Callable[[Any], bool] = lambda _: True) -> list[Any]:
+    def tcp(self, wanted: Callable[[Packet], object] = lambda _: True) -> list[Packet]:
         """TCP packets (Scapy Ether) that `wanted` accepts, in order, with `.time` and `.sent`."""
         return [p for p in self.packets() if p.haslayer("TCP") and wanted(p)]
 
-    def packets(self) -> list[Any]:
+    def packets(self) -> list[Packet]:
         from scapy.layers.l2 import Ether
 
-        found = []
+        found: list[Packet] = []
         for frame in self.frames():
-            packet = Ether(frame.data)
+            packet: Packet = Ether(frame.data)
             packet.time = frame.at_s
             packet.sniffed_on = "sent" if frame.sent else "received"
             found.append(packet)
         return found
 
-    def wait_for(self, wanted: Callable[[Any], bool], limit_s: float = 5.0) -> Any:
+    def wait_for(self, wanted: Callable[[Packet], object], limit_s: float = 5.0) -> Packet:
         """The first packet that `wanted` accepts; AssertionError when none came in time."""
         limit = time.monotonic() + limit_s
         while time.monotonic() < limit:

@@ -1,0 +1,1 @@
+"""The demo: a spoofed flood to watch, without and with Levee. Started by demo.py."""

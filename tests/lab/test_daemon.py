@@ -1,0 +1,360 @@
+"""`levee run` as a process: what it changes in the kernel, what it leaves behind, and how it takes signals.
+
+A box of its own, without peers: one namespace with two interfaces. No packet is sent here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from netlab import ability, appliance, netns
+from netlab.process import in_namespace, run
+from netlab.topology import Mode
+
+LIMIT_S = 30.0
+OTHERS = """
+table inet levee_other { chain c { type filter hook input priority 0; }
+}
+table ip raw { chain PREROUTING { type filter hook prerouting priority -300; ip saddr 192.0.2.77 counter
+} }
+"""
+SERVICES = """\
+services:
+  web: {addresses: [198.19.0.1, "2001:db8:19::1"], ports: [80]}
+"""
+
+
+@dataclass
+class Box:
+    """A namespace, and the daemons that were started in it."""
+
+    namespace: str
+    folder: Path
+    mode: Mode
+    children: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    @property
+    def config_file(self) -> Path:
+        return self.folder / "levee.yaml"
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "run" / "control.sock"
+
+    def configure(self, services: str = SERVICES, *, nfqueue: str = "queues: 2", runtime: str = "run") -> None:
+        bridge = "bridge: br0\n" if self.mode is Mode.BRIDGE else ""
+        self.config_file.write_text(
+            f"version: 1\nmode: {self.mode}\n{bridge}outside: outside\ninside: inside\nnfqueue: {{{nfqueue}}}\n"
+            f"limits: {{flows: 4096}}\nruntime_dir: {self.folder}/{runtime}\nstate_dir: {self.folder}/state\n{services}"
+        )
+
+    def nft(self, *arguments: str, text_in: str | None = None) -> str:
+        return run(["nft", *arguments], namespace=self.namespace, text_in=text_in).stdout
+
+    @property
+    def table(self) -> str:
+        return f"table {'bridge' if self.mode is Mode.BRIDGE else 'inet'} levee"
+
+    def rules(self) -> str:
+        return self.nft("list", "ruleset")
+
+    def our_iptables_rules(self) -> list[str]:
+        return [
+            line
+            for program in ("iptables", "ip6tables")
+            for line in run([program, "-t", "raw", "-S"], namespace=self.namespace).stdout.splitlines()
+            if "NFQUEUE" in line
+        ]
+
+    def levee(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return run([str(appliance.command()), *arguments], namespace=self.namespace, check=False)
+
+    def spawn(self, **environment: str) -> subprocess.Popen[str]:
+        """A daemon that may or may not come up."""
+        argv = in_namespace(self.namespace, [str(appliance.command()), "run", "-c", str(self.config_file)])
+        child = subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
+        )
+        self.children.append(child)
+        return child
+
+    def start(self, **environment: str) -> subprocess.Popen[str]:
+        """A daemon that is ready."""
+        child = self.spawn(**environment)
+        self.wait(lambda: child.poll() is not None or (self.socket.exists() and self.answers()))
+        assert child.poll() is None, said(child)
+        return child
+
+    def answers(self) -> bool:
+        return self.levee("status", "--json", "--socket", str(self.socket)).returncode == 0
+
+    def status(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads(self.levee("status", "--json", "--socket", str(self.socket)).stdout)
+        return loaded
+
+    def settle(self) -> None:
+        """The daemon has taken the signals sent before: it answers a call only in its next turn."""
+        for _ in range(2):
+            assert self.answers()
+
+    @staticmethod
+    def wait(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
+        limit = time.monotonic() + limit_s
+        while not condition():
+            assert time.monotonic() < limit, "it did not happen"
+            time.sleep(0.05)
+
+
+def said(child: subprocess.Popen[str]) -> str:
+    """What a daemon that has ended wrote."""
+    _, text = child.communicate(timeout=LIMIT_S)
+    return text
+
+
+def end(child: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
+    """Exit code and log of a daemon that is told to stop."""
+    child.send_signal(number)
+    return child.wait(LIMIT_S), said(child)
+
+
+@pytest.fixture(params=[Mode.ROUTED, Mode.BRIDGE])
+def box(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Box]:
+    netns.require_root()
+    mode: Mode = request.param
+    if mode is Mode.BRIDGE and not ability.bridge_queue():
+        pytest.skip(ability.left_out([]))
+    made = Box(f"levee-daemon-{os.getpid()}", tmp_path, mode)
+    with namespace(made.namespace):
+        made.configure()
+        yield made
+        for child in made.children:
+            if child.poll() is None:
+                child.kill()
+            child.communicate()
+
+
+@contextlib.contextmanager
+def namespace(name: str) -> Iterator[None]:
+    run(["ip", "netns", "add", name])
+    try:
+        for interface in ("outside", "inside"):
+            run(["ip", "link", "add", interface, "type", "veth", "peer", "name", f"{interface}-far"], namespace=name)
+        run(["ip", "link", "add", "br0", "type", "bridge"], namespace=name)
+        for interface in ("outside", "inside", "br0"):
+            run(["ip", "link", "set", interface, "up"], namespace=name)
+        yield
+    finally:
+        run(["ip", "netns", "del", name])
+
+
+def test_clean_stop_leaves_nothing_but_the_flows(box: Box) -> None:
+    box.nft("-f", "-", text_in=OTHERS)
+    before = box.rules()
+    child = box.start()
+    assert box.table in box.rules()
+    code, log = end(child)
+    assert (code, "Traceback" in log) == (0, False), log
+    assert not box.our_iptables_rules()
+    assert "table inet levee_other" in box.rules()
+    assert "ip saddr 192.0.2.77 counter" in box.rules()
+    assert box.table not in box.rules().splitlines()
+    assert before.count("hook input") == box.rules().count("hook input")
+    assert sorted(path.name for path in (box.folder / "run").iterdir()) == ["flows", "lock"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_both_signals_stop(box: Box, number: signal.Signals) -> None:
+    code, log = end(box.start(), number)
+    assert (code, box.table in box.rules()) == (0, False), log
+
+
+def test_a_killed_daemon_leaves_its_rules_and_the_next_one_replaces_them(box: Box) -> None:
+    for _ in range(3):
+        child = box.start()
+        child.kill()
+        child.wait()
+        assert box.table in box.rules()
+    box.configure(nfqueue="queues: 1, first_queue: 50")
+    child = box.start()
+    text = box.rules()
+    assert text.count(f"{box.table} {{") == 1
+    assert len(box.our_iptables_rules()) in (0, 4), "two rules for each family, or none with nft's queue"
+    assert "0-1" not in text.replace("0-1000", "")
+    assert end(child)[0] == 0
+    assert box.table not in box.rules()
+    assert not box.our_iptables_rules()
+
+
+def test_rules_left_behind_by_another_mode_are_replaced(box: Box) -> None:
+    other = "inet" if box.mode is Mode.BRIDGE else "bridge"
+    box.nft("add", "table", other, "levee")
+    child = box.start()
+    assert f"table {other} levee" not in box.rules()
+    assert box.table in box.rules()
+    end(child)
+
+
+def test_rules_that_someone_flushed_are_loaded_again(box: Box) -> None:
+    child = box.start()
+    box.nft("flush", "ruleset")
+    box.wait(lambda: box.table in box.rules())
+    status = box.status()
+    assert status["state"] == "DEGRADED"
+    assert status["problems"] == ["the rules were removed by someone else, and loaded again"]
+    end(child)
+
+
+def test_rules_may_be_kept_at_a_stop(box: Box) -> None:
+    box.configure(nfqueue="queues: 2, on_stop: keep")
+    assert end(box.start())[0] == 0
+    assert box.table in box.rules()
+
+
+def test_reload_takes_services_and_exceptions(box: Box) -> None:
+    child = box.start()
+    box.configure("services:\n  mail: {addresses: [198.19.0.25], ports: [25]}\nexcept: [192.0.2.9]\n")
+    child.send_signal(signal.SIGHUP)
+    box.wait(lambda: "mail" in box.status()["services"])
+    text = box.rules()
+    assert "198.19.0.25 . 25" in text
+    assert "192.0.2.9" in text
+    assert "198.19.0.1" not in text
+    assert "reloaded: mail" in end(child)[1]
+
+
+@pytest.mark.parametrize(
+    ("services", "message"),
+    [
+        ("services: {}\n", "services: is empty, at least one service would be right"),
+        (SERVICES.replace("[80]", "[0]"), "services.web.ports[0]: 0 is not a port"),
+        ("services: [\n", "is not valid YAML"),
+    ],
+)
+def test_reload_with_a_mistake_changes_nothing_and_says_where_it_is(box: Box, services: str, message: str) -> None:
+    child = box.start()
+    before = box.rules()
+    box.configure(services)
+    child.send_signal(signal.SIGHUP)
+    box.settle()
+    assert box.rules() == before
+    assert list(box.status()["services"]) == ["web"]
+    log = end(child)[1]
+    assert f"levee: error: not reloaded: {box.config_file}:" in log
+    assert message in log
+
+
+def test_reload_says_what_needs_a_restart(box: Box) -> None:
+    child = box.start()
+    box.configure(SERVICES.replace("[80]", "[81]"), nfqueue="queues: 1")
+    child.send_signal(signal.SIGHUP)
+    box.wait(lambda: ". 81" in box.rules())
+    assert len(box.status()["queues"]) == 4
+    assert "changes of nfqueue need a restart" in end(child)[1]
+
+
+def test_a_second_daemon_is_refused(box: Box) -> None:
+    child = box.start()
+    second = box.spawn()
+    assert second.wait(LIMIT_S) == 1
+    assert f"levee is running already (process {child.pid})" in said(second)
+    box.configure(runtime="elsewhere")
+    third = box.spawn()
+    assert third.wait(LIMIT_S) == 1
+    assert "another levee is running in this network namespace" in said(third)
+    assert box.answers()
+    assert box.table in box.rules()
+    end(child)
+
+
+def test_a_queue_that_is_taken_is_explained_and_nothing_is_loaded(box: Box) -> None:
+    box.configure(nfqueue="queues: 2, first_queue: 7")
+    with taken_queue(box.namespace, 8):
+        child = box.spawn()
+        assert child.wait(LIMIT_S) == 1
+        log = said(child)
+    assert "Traceback" not in log
+    assert "queue 8" in log
+    assert box.table not in box.rules()
+
+
+@contextlib.contextmanager
+def taken_queue(name: str, queue: int) -> Iterator[None]:
+    """Another program reads the queue."""
+    from netfilterqueue import NetfilterQueue
+
+    with netns.entered(name):
+        other = NetfilterQueue()
+        other.bind(queue, lambda packet: packet.drop())
+    try:
+        yield
+    finally:
+        other.unbind()
+
+
+def test_a_missing_interface_is_explained(box: Box) -> None:
+    run(["ip", "link", "del", "inside"], namespace=box.namespace)
+    child = box.spawn()
+    assert child.wait(LIMIT_S) == 1
+    assert said(child).splitlines() == [
+        "levee: error: no such interface: inside: inside",
+        "levee: hint: there are: br0, lo, outside, outside-far",
+    ]
+
+
+def test_a_damaged_secret_is_explained(box: Box) -> None:
+    (box.folder / "state").mkdir()
+    secret = box.folder / "state" / "secret"
+    secret.write_text("abc")
+    secret.chmod(0o600)
+    child = box.spawn()
+    assert child.wait(LIMIT_S) == 1
+    assert f"{secret}: has 3 characters, 64 hexadecimal digits would be right" in said(child)
+    assert box.table not in box.rules()
+
+
+def test_the_service_manager_is_told(box: Box) -> None:
+    path = box.folder / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(os.fspath(path))
+        listener.settimeout(LIMIT_S)
+        child = box.start(NOTIFY_SOCKET=str(path))
+        assert b"READY=1" in listener.recv(1000)
+        child.send_signal(signal.SIGHUP)
+        told = b""
+        while b"RELOADING=1" not in told:
+            told = listener.recv(1000)
+        assert b"MONOTONIC_USEC=" in told
+        while b"READY=1" not in told:
+            told = listener.recv(1000)
+        child.send_signal(signal.SIGTERM)
+        while b"STOPPING=1" not in told:
+            told = listener.recv(1000)
+        assert child.wait(LIMIT_S) == 0
+
+
+def test_bridge_mode_without_the_kernels_help_is_refused_with_a_way_out(tmp_path: Path) -> None:
+    netns.require_root()
+    if ability.bridge_queue():
+        pytest.skip("this kernel has nft's queue in the bridge family")
+    box = Box(f"levee-daemon-{os.getpid()}", tmp_path, Mode.BRIDGE)
+    box.configure()
+    with namespace(box.namespace):
+        child = box.spawn()
+        assert child.wait(LIMIT_S) == 1
+        assert said(child).splitlines() == [
+            "levee: error: mode: bridge needs nftables' queue expression, which this kernel does not have "
+            "(CONFIG_NFT_QUEUE)",
+            "levee: hint: boot a kernel that has it (Debian's does: modprobe nft_queue), or use mode: routed",
+        ]
+        assert "levee" not in box.rules()
