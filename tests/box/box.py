@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self, Unpack
 
-from box.wire import CLIENT_MAC, MASK, SERVER_MAC, V4, Fields, Option, Path, Seg, segment
+from box.wire import CLIENT_MAC, MASK, SERVER_MAC, V4, Header, Option, Path, Seg, segment
 from cext.dataplane import Dataplane, DataplaneConfig, ServiceSpec
 
 if TYPE_CHECKING:
@@ -34,11 +34,11 @@ def mapped(address: str) -> int:
 
 def service(name: str = "web", **changes: object) -> ServiceSpec:
     """A service for both families of wire.py's servers."""
-    spec = ServiceSpec(
-        name=name,
-        addresses=((mapped("198.19.0.0"), mapped("198.19.0.255")), (mapped("2001:db8:19::"), mapped("2001:db8:19::ff"))),
-        ports=((80, 443),),
+    addresses = (
+        (mapped("198.19.0.0"), mapped("198.19.0.255")),
+        (mapped("2001:db8:19::"), mapped("2001:db8:19::ff")),
     )
+    spec = ServiceSpec(name=name, addresses=addresses, ports=((80, 443),))
     return replace(spec, **changes)  # type: ignore[arg-type]  # names are checked by the frozen dataclass
 
 
@@ -171,7 +171,7 @@ class Talk:
 
     # -- the three steps
 
-    def syn(self, **fields: Unpack[Fields]) -> Seg:
+    def syn(self, **fields: Unpack[Header]) -> Seg:
         """SYN in; the one SYN-ACK that answers it."""
         fields = {"flags": "S", "seq": self.c_isn, "window": 64240, "options": self.c_options, **fields}
         result = self.box.outside(self.path.from_client(**fields))
@@ -184,22 +184,21 @@ class Talk:
         self.echo = times[0] if times else 0
         return answer
 
-    def ack(self, data: bytes = b"", **fields: Unpack[Fields]) -> list[Seg]:
+    def ack(self, data: bytes = b"", **fields: Unpack[Header]) -> list[Seg]:
         """The client's ACK (and data); what the box sent."""
         return self.client(data, **fields).sent
 
-    def synack(self, **fields: Unpack[Fields]) -> list[Seg]:
+    def synack(self, **fields: Unpack[Header]) -> list[Seg]:
         """The server's SYN-ACK; what the box sent."""
-        return self.server(
-            **{
-                "flags": "SA",
-                "seq": self.s_isn,
-                "ack": (self.c_isn + 1) & MASK,
-                "window": self.s_window,
-                "options": self.s_options,
-                **fields,
-            }
-        ).sent
+        answer: Header = {
+            "flags": "SA",
+            "seq": self.s_isn,
+            "ack": (self.c_isn + 1) & MASK,
+            "window": self.s_window,
+            "options": self.s_options,
+            **fields,
+        }
+        return self.server(**answer).sent
 
     def open(self, data: bytes = b"") -> list[Seg]:
         """All three; the packets that the server got after its SYN-ACK."""
@@ -211,14 +210,14 @@ class Talk:
 
     # -- afterwards
 
-    def client(self, data: bytes = b"", **fields: Unpack[Fields]) -> Result:
+    def client(self, data: bytes = b"", **fields: Unpack[Header]) -> Result:
         """A segment of the client, by default the next one; its numbers do not move by themselves."""
         if self.echo and "options" not in fields:
             fields["options"] = stamps(self.tsval, self.echo)
         fields = {"flags": "PA" if data else "A", "seq": self.c_next, "ack": self.s_next_told, "window": 500, **fields}
         return self.box.outside(self.path.from_client(data=data, **fields))
 
-    def server(self, data: bytes = b"", **fields: Unpack[Fields]) -> Result:
+    def server(self, data: bytes = b"", **fields: Unpack[Header]) -> Result:
         """A segment of the server, by default the next one."""
         fields = {"flags": "PA" if data else "A", "seq": self.s_next, "ack": self.c_next, "window": 500, **fields}
         return self.box.inside(self.path.from_server(data=data, **fields))
@@ -234,7 +233,8 @@ class Talk:
         if layer == "l3":
             assert (one.macs, one.tags) == (None, ())
         else:
-            assert (one.macs, one.tags) == ((SERVER_MAC, CLIENT_MAC) if to_client else (CLIENT_MAC, SERVER_MAC), path.tags)
+            macs = (SERVER_MAC, CLIENT_MAC) if to_client else (CLIENT_MAC, SERVER_MAC)
+            assert (one.macs, one.tags) == (macs, path.tags)
         assert one.ttl == (64 if to_client else path.ttl - (layer == "l3"))
 
     def flood(self) -> None:

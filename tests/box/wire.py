@@ -1,7 +1,7 @@
 """Frames of a client and a server, and what came out of the box, taken apart and proved sound.
 
-Owns: Path (who talks to whom, over which link) and Seg (a packet in fields). Called by box.py and by tests. Must not know
-the data plane. Checksums and lengths of everything taken apart are compared with Scapy's own, so a test need not.
+Owns: Path (who talks to whom, over which link) and Seg (a packet in fields). Called by box.py and by tests. Must not
+know the data plane. Checksums and lengths of everything taken apart are proved, so a test need not.
 """
 
 from __future__ import annotations
@@ -27,17 +27,21 @@ MASK = 0xFFFFFFFF
 Option = tuple[str, Any]
 
 
-class Fields(TypedDict, total=False):
-    """Fields of a TCP segment, Scapy's names; `data` is its payload."""
+class Header(TypedDict, total=False):
+    """Fields of a TCP header, Scapy's names."""
 
     flags: str
     seq: int
     ack: int
     window: int
     options: list[Option]
-    data: bytes
     urgptr: int
-    reserved: int
+
+
+class Fields(Header, total=False):
+    """A TCP segment: its header and its payload."""
+
+    data: bytes
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Seg:
         """Options by name, in order."""
         return tuple(name for name, _ in self.options)
 
-    def option(self, name: str) -> Any:
+    def option(self, name: str) -> Any:  # noqa: ANN401  # as many types as there are options
         """Value of an option, None if it is absent."""
         return dict(self.options).get(name)
 
@@ -107,7 +111,7 @@ class Path:
         network = self._network(source, self.client if inside else self.server)
         if self.family == 4:
             types = {"unreachable": 3, "too big": 3, "time": 11}
-            header = ICMP(type=types[kind], code=4 if kind == "too big" else code, nexthopmtu=mtu)
+            header: Packet = ICMP(type=types[kind], code=4 if kind == "too big" else code, nexthopmtu=mtu)
         else:
             header = {
                 "unreachable": ICMPv6DestUnreach(code=code),
@@ -120,8 +124,9 @@ class Path:
         """The packet in a frame as the box receives it from that side."""
         macs = (SERVER_MAC, CLIENT_MAC) if inside else (CLIENT_MAC, SERVER_MAC)
         link = Ether(src=macs[0], dst=macs[1], type=self.tags[0][0] if self.tags else self.ethertype)
-        for number, (_, vid) in enumerate(self.tags, start=1):
-            link = link / Dot1Q(vlan=vid, prio=3, type=self.tags[number][0] if number < len(self.tags) else self.ethertype)
+        inner = [tpid for tpid, _ in self.tags[1:]] + [self.ethertype]
+        for (_, vid), tpid in zip(self.tags, inner, strict=False):
+            link = link / Dot1Q(vlan=vid, prio=3, type=tpid)
         return raw(link / packet)
 
     @property
@@ -161,7 +166,7 @@ def fragments(path: Path, packet: Packet, first_bytes: int) -> list[bytes]:
     frames = []
     for number, piece in enumerate(cut):
         if path.family == 4:
-            head = IP(src=path.client, dst=path.server, proto=6, id=4711, flags=0 if number else "MF")
+            head: Packet = IP(src=path.client, dst=path.server, proto=6, id=4711, flags=0 if number else "MF")
             head.frag = number * first_bytes // 8
         else:
             head = IPv6(src=path.client, dst=path.server) / IPv6ExtHdrFragment(
@@ -209,7 +214,8 @@ def prove(data: bytes) -> None:
 
 def segment(side: str, layer: str, data: bytes) -> Seg:
     """Take a frame ("l2", "forward") or an IP packet ("l3") apart."""
-    macs, tags = None, ()
+    macs: tuple[str, str] | None = None
+    tags: tuple[tuple[int, int], ...] = ()
     ethertype = 0x0800 if data[0] >> 4 == 4 else 0x86DD
     if layer != "l3":
         macs, tags, ethertype, data = split_link(data)
