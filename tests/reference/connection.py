@@ -22,7 +22,7 @@ from reference.cookie import Tuple
 from reference.segment import ACK, CWR, ECE, FIN, MASK, PSH, RST, SYN, URG, Fields, Options, Segment, after, within
 from reference.translate import Scales, Translation
 
-SYN_AGAIN_MS = (1000, 2000, 4000)
+SYN_AGAIN_MS = (1000, 2000, 4000)  # after the one before
 GIVE_UP_MS = 4000
 SEGMENT_MAX_BYTES = {4: 1460, 6: 1440}  # a packet of ours fits 1500 bytes
 DELIVER_MAX_PACKETS = 62
@@ -250,7 +250,9 @@ class Connection:
             elif not within(segment.seq, self.server_acked, right):
                 return None  # a server would ignore it: RFC 5961 3.2
             return self.translation.to_server(segment)
-        if within(segment.end, self.client_next, right):
+        if self.state is State.ESTABLISHED:
+            self.reset = False
+        if after(segment.end, self.client_next) and not after(segment.end, right):
             self.client_next = segment.end
         if segment.has(ACK):
             ack = segment.ack - self.translation.seq & MASK
@@ -271,8 +273,8 @@ class Connection:
         if segment.has(RST):
             self._close_by_reset()
             return self.translation.to_client(segment)
-        if self.reset:  # the server goes on talking: it did not accept the client's reset
-            self.reset, self.state = False, State.ESTABLISHED
+        if self.reset:  # the server talks on: it did not accept the client's reset, or this was in flight
+            self.state = State.ESTABLISHED
         self.server_next = _advanced(self.server_next, segment.end)
         if segment.has(ACK):
             self.server_acked = _advanced(self.server_acked, segment.ack)
@@ -293,13 +295,20 @@ class Connection:
         if not after(self.server_fin, self.client_acked) and not after(self.client_fin, self.server_acked):
             self.state = State.CLOSED
 
-    def gives_way_to(self, segment: Segment) -> bool:
-        """The connection is closed and this segment of the client belongs to a new one on the same ports."""
-        if self.state is not State.CLOSED or segment.has(SYN | ACK) or segment.has(RST):
+    def gives_way_to(self, segment: Segment, side: Side, *, expected: bool) -> bool:
+        """The connection is closed and this segment belongs to a new one on the same ports.
+
+        expected: it is the final ACK of a handshake that the client has begun since.
+        """
+        if self.state is not State.CLOSED:
+            return False
+        if segment.has(SYN):
+            return not segment.has(ACK)
+        if side is Side.INSIDE or segment.has(RST):
             return False
         ack = segment.ack - self.translation.seq & MASK
         late = not segment.has(ACK) or within(ack, self.client_acked - 0xFFFF & MASK, self.server_next)
-        return segment.has(SYN) or not late
+        return expected or not late
 
     # Segments of the proxy's own.
 

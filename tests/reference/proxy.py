@@ -22,7 +22,8 @@ from reference.connection import Agreed, Box, Connection, Side, State, Verdict
 from reference.cookie import CookieOptions, Tuple
 from reference.segment import ACK, CWR, ECE, FIN, MASK, RST, SYN, Options, Segment
 
-SYNACK_AGAIN_MS = (1000, 2000, 4000)
+SYNACK_AGAIN_MS = (1000, 3000, 7000)  # after the first
+HALF_OPEN_MS = 2 * cookie.EPOCH_S * 1000  # then the cookie is no longer valid either
 TS_OPTION_BITS = 6  # the low bits of our TSval: window scale (4 bits, 15: none) and ECN
 TS_ECN = 0x10
 NO_WSCALE = 15
@@ -73,29 +74,45 @@ class HalfOpen:
     agreed: Agreed
     synack: bytes
     made_ms: int
-    due_ms: int
-    tries: int = 0
+    tries: int = 0  # SYN-ACKs sent again
+
+    def expects(self, segment: Segment) -> bool:
+        """The segment acknowledges our SYN-ACK."""
+        return segment.flow == self.syn.flow and segment.has(ACK) and segment.ack == self.agreed.cookie + 1 & MASK
+
+    def refused_by(self, reset: Segment) -> bool:
+        """The client does not want what it was answered."""
+        right = reset.seq == self.agreed.isn + 1 & MASK
+        return self.expects(reset) or (reset.flow == self.syn.flow and right)
 
 
 class Known:
     """A connection that the server opened, or that is older than the proxy: it passes untouched."""
 
     def __init__(self) -> None:
-        self._done: set[Side] = set()
+        self._fins: set[Side] = set()
+        self._reset = False
+        self._server_next = 0
+        self._server_acked = 0
 
     @property
     def closed(self) -> bool:
         """Both ends are done with it."""
-        return len(self._done) == len(Side)
+        return self._reset or len(self._fins) == len(Side)
 
     def follow(self, side: Side, segment: Segment) -> None:
         """One of its packets passes."""
-        if self.closed and segment.has(SYN) and not segment.has(ACK):
-            self._done.clear()  # the server uses its port again
+        if self.closed and segment.has(SYN) and not segment.has(ACK):  # the server uses its port again
+            self._fins, self._reset, self._server_acked = set(), False, 0
         if segment.has(FIN):
-            self._done.add(side)
-        if segment.has(RST) and side is Side.INSIDE:
-            self._done.update(Side)
+            self._fins.add(side)
+        if side is Side.INSIDE:
+            self._server_next = segment.end
+            self._server_acked = segment.ack if segment.has(ACK) else self._server_acked
+            self._reset |= segment.has(RST)
+        elif segment.has(RST):  # one that the server accepts: with the number it expects, or about its SYN
+            accepted = self._server_acked and segment.seq == self._server_acked
+            self._reset |= bool(accepted or (segment.has(ACK) and segment.ack == self._server_next))
 
 
 class Proxy:
@@ -121,12 +138,8 @@ class Proxy:
     def tick(self, now_ms: int, now_s: int) -> tuple[tuple[Side, bytes], ...]:
         """Repetitions that are due."""
         self.now_ms, self.epoch = now_ms, now_s // cookie.EPOCH_S
-        half = self.half
-        if half and half.tries < len(SYNACK_AGAIN_MS) and now_ms >= half.due_ms:
-            self._send(Side.OUTSIDE, half.synack)
-            tries = half.tries + 1
-            due_ms = now_ms + (*SYNACK_AGAIN_MS, 0)[tries]
-            self.half = replace(half, tries=tries, due_ms=due_ms)
+        if self.half:
+            self._half_open_tick(self.half, now_ms - self.half.made_ms)
         if self.connection:
             self.connection.tick(now_ms)
         self._tidy()
@@ -141,6 +154,13 @@ class Proxy:
         """As a flood does: from now on the cookie alone must suffice."""
         self.half = None
 
+    def _half_open_tick(self, half: HalfOpen, age_ms: int) -> None:
+        if age_ms >= HALF_OPEN_MS:
+            self.half = None
+        elif half.tries < len(SYNACK_AGAIN_MS) and age_ms >= SYNACK_AGAIN_MS[half.tries]:
+            self._send(Side.OUTSIDE, half.synack)
+            self.half = replace(half, tries=half.tries + 1)
+
     def _segment(self, side: Side, segment: Segment, data: bytes) -> Outcome:
         connection = self.connection
         if connection is None or connection.flow != segment.flow:
@@ -152,16 +172,19 @@ class Proxy:
                 connection.server_answer(segment)
             self._tidy()
             return DROPPED
-        if side is Side.OUTSIDE and connection.gives_way_to(segment):
+        expected = self.half is not None and self.half.expects(segment)
+        if connection.gives_way_to(segment, side, expected=expected):
+            if side is Side.INSIDE:
+                self.connection = None
             return self._without_connection(side, segment, data)
         translated = connection.splice(segment, side)
         return DROPPED if translated is None else (Verdict.REWRITE, translated)
 
     def _without_connection(self, side: Side, segment: Segment, data: bytes) -> Outcome:
         if known := self.known.get(segment.flow):
-            half = self.half is not None and self.half.syn.flow == segment.flow
+            expected = self.half is not None and self.half.expects(segment)
             syn = segment.has(SYN) and not segment.has(ACK)
-            if not (side is Side.OUTSIDE and known.closed and (syn or half)):
+            if not (side is Side.OUTSIDE and known.closed and (syn or expected)):
                 known.follow(side, segment)
                 return Verdict.PASS, data
         if side is Side.INSIDE:
@@ -170,11 +193,8 @@ class Proxy:
             self._answer_syn(segment)
         elif segment.has(ACK) and not segment.has(SYN) and not segment.has(RST):
             self._check_ack(segment)
-        elif segment.has(RST) and self.half and self.half.syn.flow == segment.flow:
-            agreed = self.half.agreed
-            acked = segment.has(ACK) and segment.ack == agreed.cookie + 1 & MASK
-            if acked or segment.seq == agreed.isn + 1 & MASK:
-                self.half = None  # the client does not want it
+        elif segment.has(RST) and self.half and self.half.refused_by(segment):
+            self.half = None
         return DROPPED
 
     def _from_server(self, segment: Segment, data: bytes) -> Outcome:
@@ -226,7 +246,7 @@ class Proxy:
             isn=syn.seq, cookie=isn, mss=client.mss, window=syn.window, sack=sack, ecn=ecn, wscale=wscale,
             wscale_told=(server.wscale or 0) if scaling else 0, timestamps=timestamps,
         )  # fmt: skip
-        return HalfOpen(syn, agreed, synack, self.now_ms, self.now_ms + SYNACK_AGAIN_MS[0])
+        return HalfOpen(syn, agreed, synack, self.now_ms)
 
     def _announced(self, flow: Tuple) -> tuple[Options, bool]:
         """The server's options as far as they are known, and whether it does ECN."""
@@ -248,7 +268,7 @@ class Proxy:
     def _agreed(self, ack: Segment) -> Agreed | None:
         echoed = ack.options.timestamps
         half = self.half
-        if half and half.syn.flow == ack.flow and ack.ack == half.agreed.cookie + 1 & MASK:
+        if half and half.expects(ack):
             # The final ACK itself may be lost: a later segment or a keep-alive proves as much.
             ahead = ack.seq - half.agreed.isn & MASK
             if ahead <= self.settings.offered_window + 1:
