@@ -188,7 +188,7 @@ LV_INLINE enum lv_nl_kind lv_nl_read(struct lv_nl_packet *out, u8 *msg, u32 len,
         if (header.nlmsg_len < NLMSG_HDRLEN + sizeof(error))
             return LV_NL_MALFORMED;
         memcpy(&error, msg + NLMSG_HDRLEN, sizeof(error));
-        out->error = -error.error;
+        out->error = (int)(0u - (u32)error.error); /* of the lowest int too */
         return LV_NL_ERROR;
     }
     if (header.nlmsg_type != (NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_PACKET))
