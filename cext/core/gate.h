@@ -189,7 +189,7 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
         e->flags = 0;
     lv_handshake_start(w, f);
     reason = lv_hold_segment(w, f, k);
-    return lv_drop(w, service, reason == LV_R_HELD ? LV_R_HELD : LV_R_COOKIE_ACCEPTED);
+    return lv_drop(w, service, reason == LV_R_EARLY ? LV_R_COOKIE_ACCEPTED : reason);
 }
 
 /* SYN-ACKs whose ACK did not come, and entries that are of no more use: the next part of the cache. Bounded a second, so

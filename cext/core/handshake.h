@@ -123,13 +123,13 @@ LV_INLINE enum lv_reason lv_hold_segment(struct lv_worker *w, struct lv_flow *f,
         return k->tcp.flags & LV_URG ? LV_R_HOLD_FULL : LV_R_EARLY;
     taken = lv_hold_append(h, &f->c.hold, k->ip.l4 + k->tcp.header_len + skip, k->tcp.payload_len - skip);
     lv_count_events(w, f->c.service, LV_E_HELD_BYTES, taken);
+    f->c.c_nxt = next + taken;
     if (taken < k->tcp.payload_len - skip)
         return LV_R_HOLD_FULL;
     if (k->tcp.flags & LV_FIN) {
         f->c.flags |= LV_F_FIN_C;
-        f->c.fin_c = next + taken + 1;
+        f->c.fin_c = ++f->c.c_nxt;
     }
-    f->c.c_nxt = next + taken + !!(k->tcp.flags & LV_FIN);
     return LV_R_HELD;
 }
 

@@ -335,28 +335,31 @@ LV_INLINE void lv_pkt_begin(struct lv_pkt *k)
     k->ip.family = 0; /* stays so while the addresses are not known */
 }
 
-/*
- * Parse a packet after lv_pkt_begin(). `p`..`end` are the bytes after the Ethernet header (and after a VLAN tag that came out of band, which
- * the caller has put into tags/tag_proto/tci already; tags = 0 otherwise); `proto` is the EtherType of the byte at p.
- */
-LV_INLINE enum lv_kind lv_parse(struct lv_pkt *k, u8 *p, u8 *end, u16 proto)
+/* Step over VLAN tags that stand in the packet. Returns the offset of what follows, *proto is its EtherType; -1: cut off. */
+LV_INLINE int lv_parse_tags(struct lv_pkt *k, const u8 *p, const u8 *end, u16 *proto)
 {
-    u32 wire_len = k->wire_len ? k->wire_len : (u32)(end - p);
-    enum lv_kind kind;
+    int at = 0;
     u32 i;
 
-    for (i = 0; i < LV_VLAN_TAGS && (proto == LV_ETH_P_8021Q || proto == LV_ETH_P_8021AD); i++) {
-        if (k->tags >= LV_VLAN_TAGS)
-            return LV_KIND_OTHER;
-        if (p + 4 > end)
-            return lv_junk(&k->ip, LV_R_SHORT);
-        k->tag_proto[k->tags & 1] = proto;
-        k->tci[k->tags & 1] = lv_get16(p);
+    for (i = 0; i < LV_VLAN_TAGS && k->tags < LV_VLAN_TAGS; i++) {
+        if (*proto != LV_ETH_P_8021Q && *proto != LV_ETH_P_8021AD)
+            break;
+        if (p + at + 4 > end)
+            return -1;
+        k->tag_proto[k->tags & 1] = *proto;
+        k->tci[k->tags & 1] = lv_get16(p + at);
         k->tags++;
-        proto = lv_get16(p + 2);
-        p += 4;
-        wire_len -= 4;
+        *proto = lv_get16(p + at + 2);
+        at += 4;
     }
+    return at;
+}
+
+/* From the IP header on; LV_KIND_ICMP_ERROR is only what ICMP is so far: lv_parse_icmp() has the word. */
+LV_INLINE enum lv_kind lv_parse_l3(struct lv_pkt *k, u8 *p, u8 *end, u16 proto, u32 wire_len)
+{
+    enum lv_kind kind;
+
     if (proto != LV_ETH_P_IP && proto != LV_ETH_P_IPV6)
         return LV_KIND_OTHER;
     kind = lv_parse_ip(&k->ip, p, end, proto, wire_len);
@@ -365,8 +368,24 @@ LV_INLINE enum lv_kind lv_parse(struct lv_pkt *k, u8 *p, u8 *end, u16 proto)
     if (k->ip.proto == LV_IPPROTO_TCP)
         return lv_parse_tcp(&k->ip, end, &k->tcp);
     if (k->ip.proto == (k->ip.family == 4 ? LV_IPPROTO_ICMP : LV_IPPROTO_ICMPV6))
-        return lv_parse_icmp(k, end);
+        return LV_KIND_ICMP_ERROR;
     return LV_KIND_OTHER;
+}
+
+/*
+ * Parse a packet after lv_pkt_begin(). `p`..`end` are the bytes after the Ethernet header (and after a VLAN tag that came
+ * out of band, which the caller has put into tags/tag_proto/tci already); `proto` is the EtherType of the byte at p.
+ */
+LV_INLINE enum lv_kind lv_parse(struct lv_pkt *k, u8 *p, u8 *end, u16 proto)
+{
+    u32 wire_len = k->wire_len ? k->wire_len : (u32)(end - p);
+    int at = lv_parse_tags(k, p, end, &proto);
+    enum lv_kind kind;
+
+    if (at < 0)
+        return lv_junk(&k->ip, LV_R_SHORT);
+    kind = lv_parse_l3(k, p + at, end, proto, wire_len - (u32)at);
+    return kind == LV_KIND_ICMP_ERROR ? lv_parse_icmp(k, end) : kind;
 }
 
 /* A source no client can have. Answering it would only make noise (or hit ourselves: LAND). */

@@ -100,16 +100,6 @@ LV_INLINE const struct lv_interval *lv_interval_find(const struct lv_services *s
     return lv_less128(v->hi, w.addr) ? 0 : v;
 }
 
-/* Rule number i of an interval, 0 behind the last. */
-LV_INLINE const struct lv_port_rule *lv_rule_at(const struct lv_services *s, const struct lv_interval *v, u32 i)
-{
-    u32 at = v->first + i;
-
-    if (i >= v->count || at >= LV_RULES_MAX)
-        return 0;
-    return &s->rule[at];
-}
-
 LV_INLINE int lv_rule_matches(const struct lv_port_rule *r, u16 port, const struct lv_pkt *k)
 {
     if (port < r->lo || port > r->hi)
@@ -118,39 +108,68 @@ LV_INLINE int lv_rule_matches(const struct lv_port_rule *r, u16 port, const stru
            (k->tags > 1 && (k->tci[1] & 0xfff) == r->vid);
 }
 
+/* A look at the rules of one address interval. */
+struct lv_rule_scan {
+    const struct lv_services *s;
+    const struct lv_pkt *k;
+    u32 first, count;
+    u32 port;
+    u32 found; /* service number */
+};
+
+/* The first rule that matches. */
+LV_STEP lv_rule_step(u32 turn, void *state)
+{
+    struct lv_rule_scan *w = state;
+    const struct lv_port_rule *r = &w->s->rule[(w->first + turn) & (LV_RULES_MAX - 1)];
+
+    if (turn >= w->count)
+        return 1;
+    if (!lv_rule_matches(r, (u16)w->port, w->k))
+        return 0;
+    w->found = r->service;
+    return 1;
+}
+
+/* The first rule, or a later one of a service that lets fragments through. */
+LV_STEP lv_rule_fragment_step(u32 turn, void *state)
+{
+    struct lv_rule_scan *w = state;
+    const struct lv_port_rule *r = &w->s->rule[(w->first + turn) & (LV_RULES_MAX - 1)];
+
+    if (turn >= w->count)
+        return 1;
+    if (!turn || w->s->service[r->service & (LV_SERVICES_MAX - 1)].fragments_pass)
+        w->found = r->service;
+    return 0;
+}
+
 /* Number of the service at addr:port in the packet's VLAN, or LV_SERVICE_NONE. */
 LV_INLINE u16 lv_service_find(const struct lv_services *s, const struct lv_addr *addr, u16 port, const struct lv_pkt *k)
 {
     const struct lv_interval *v = lv_interval_find(s, addr);
-    const struct lv_port_rule *r;
-    u32 i;
+    struct lv_rule_scan w = {s, k, 0, 0, port, LV_SERVICE_NONE};
 
-    for (i = 0; v && i < LV_RULES_PER_ADDRESS; i++) {
-        r = lv_rule_at(s, v, i);
-        if (!r)
-            break;
-        if (lv_rule_matches(r, port, k))
-            return r->service & (LV_SERVICES_MAX - 1);
-    }
-    return LV_SERVICE_NONE;
+    if (!v)
+        return LV_SERVICE_NONE;
+    w.first = v->first;
+    w.count = v->count;
+    lv_loop(LV_RULES_PER_ADDRESS, lv_rule_step, &w);
+    return (u16)(w.found & (LV_SERVICES_MAX - 1));
 }
 
 /* A service of this address, one that lets fragments through before others. Fragments have no ports. */
 LV_INLINE u16 lv_service_of_address(const struct lv_services *s, const struct lv_addr *addr)
 {
     const struct lv_interval *v = lv_interval_find(s, addr);
-    u16 found = LV_SERVICE_NONE;
-    const struct lv_port_rule *r;
-    u32 i;
+    struct lv_rule_scan w = {s, 0, 0, 0, 0, LV_SERVICE_NONE};
 
-    for (i = 0; v && i < LV_RULES_PER_ADDRESS; i++) {
-        r = lv_rule_at(s, v, i);
-        if (!r)
-            break;
-        if (!i || s->service[r->service & (LV_SERVICES_MAX - 1)].fragments_pass)
-            found = r->service & (LV_SERVICES_MAX - 1);
-    }
-    return found;
+    if (!v)
+        return LV_SERVICE_NONE;
+    w.first = v->first;
+    w.count = v->count;
+    lv_loop(LV_RULES_PER_ADDRESS, lv_rule_fragment_step, &w);
+    return (u16)(w.found & (LV_SERVICES_MAX - 1));
 }
 
 #endif

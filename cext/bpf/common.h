@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * What both programs need: the maps, counting, the clock, finding a service, handing a packet to user space.
+ *
+ * Owns: the declaration of the maps (each object declares all; the daemon makes both use the same). Included by:
+ * gate.bpf.c, splice.bpf.c.
+ */
+#ifndef LV_BPF_COMMON_H
+#define LV_BPF_COMMON_H
+
+#include <linux/bpf.h>
+#include <linux/pkt_cls.h>
+
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "../core/synack.h"
+#include "maps.h"
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __type(key, u32);
+    __type(value, struct lv_bpf_config);
+} lv_config SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __type(key, u32);
+    __type(value, struct lv_cookie_keys);
+} lv_keys SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 2);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __type(key, u32);
+    __type(value, struct lv_services);
+} lv_services SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1); /* sets; resized before loading */
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __type(key, u32);
+    __type(value, struct lv_half_sets);
+} lv_halfopen SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, LV_LEARNED_ENTRIES / LV_LEARNED_WAYS);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __type(key, u32);
+    __type(value, struct lv_learned_sets);
+} lv_learned SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 1); /* resized before loading */
+    __type(key, struct lv_key);
+    __type(value, struct lv_conn);
+} lv_flows SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, LV_SERVICES_MAX);
+    __type(key, u32);
+    __type(value, struct lv_counters);
+} lv_counts SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, 4 << 20);
+} lv_handovers SEC(".maps");
+
+/*
+ * What the stages of a program hand on, and what is too large for the stack of 512 bytes. Each stage is a function that is
+ * not static: the verifier then looks at it once, not once for every way that leads to it. Pointers into a packet must not
+ * be kept in a map, so the packet stands here as numbers: those in `k` are null, l3 and l4 are offsets.
+ */
+struct lv_scratch {
+    struct lv_pkt k;
+    struct lv_key key;
+    u64 now_ns;
+    u32 l3, l4; /* offsets of the IP and the TCP or ICMP header from the start of the frame */
+    u32 service;
+    u8 tcp[LV_TCP_COPY_BYTES]; /* the options of a TCP header, at their offsets in it */
+    struct lv_opts opts;
+    struct lv_segment segment;
+    struct lv_ether back;
+    u8 frame[192];
+};
+
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, u32);
+    __type(value, struct lv_scratch);
+} lv_scratch SEC(".maps");
+
+LV_INLINE void *lv_first(void *map)
+{
+    u32 zero = 0;
+
+    return bpf_map_lookup_elem(map, &zero);
+}
+
+LV_INLINE u32 lv_now_ms(u64 now_ns)
+{
+    return (u32)(now_ns / 1000000);
+}
+
+LV_INLINE void lv_count(u32 service, u32 which)
+{
+    struct lv_counters *c = bpf_map_lookup_elem(&lv_counts, &service);
+
+    if (c && which < LV_REASONS_AND_EVENTS)
+        c->n[which]++;
+}
+
+LV_INLINE void lv_count_ev(u32 service, enum lv_event e)
+{
+    lv_count(service, LV_R_COUNT + e);
+}
+
+LV_INLINE int lv_daemon_is_late(const struct lv_bpf_config *config, u64 now_ns)
+{
+    return now_ns - config->heartbeat_ns > config->late_ns;
+}
+
+LV_INLINE const struct lv_services *lv_services_now(const struct lv_bpf_config *config)
+{
+    u32 which = config->services & 1;
+
+    return bpf_map_lookup_elem(&lv_services, &which);
+}
+
+/* A question to the service table. */
+struct lv_query {
+    struct lv_addr addr;
+    u16 tci[LV_VLAN_TAGS];
+    u16 port; /* 0: any, for what has no ports */
+    u8 tags;
+    u8 pad;
+};
+
+/*
+ * Number of the service, LV_SERVICE_NONE for none. A function that is verified by itself (it is not static): inlined, the
+ * verifier would look at the search once for every way that leads to it.
+ */
+__noinline int lv_service_of(const struct lv_query *q)
+{
+    const struct lv_bpf_config *config = lv_first(&lv_config);
+    const struct lv_services *services;
+    struct lv_pkt k;
+
+    if (!q || !config)
+        return LV_SERVICE_NONE;
+    services = lv_services_now(config);
+    if (!services)
+        return LV_SERVICE_NONE;
+    if (!q->port)
+        return lv_service_of_address(services, &q->addr);
+    k.tags = q->tags;
+    k.tci[0] = q->tci[0];
+    k.tci[1] = q->tci[1];
+    return lv_service_find(services, &q->addr, q->port, &k);
+}
+
+LV_INLINE u32 lv_ask_service(const struct lv_pkt *k, const struct lv_addr *addr, u16 port)
+{
+    struct lv_query q = {*addr, {k->tci[0], k->tci[1]}, port, k->tags, 0};
+
+    u32 service = (u32)lv_service_of(&q);
+
+    __asm__ volatile("" : "+r"(service)); /* the compiler sees that the function masks it; the verifier does not look */
+    return service & (LV_SERVICES_MAX - 1);
+}
+
+/* Copy the options (not the fixed part) of a TCP header into a buffer that may be indexed. 0 if they are not in reach. */
+LV_INLINE int lv_copy_options(u8 *to, const u8 *tcp, u32 header_len, const u8 *end)
+{
+    u32 at;
+
+    for (at = 20; at < LV_TCP_HEADER_MAX; at += 4) {
+        if (at >= header_len)
+            break;
+        if (tcp + at + 4 > end)
+            return 0;
+        lv_copy(to + at, tcp + at, 4);
+    }
+    return 1;
+}
+
+/* Read a packet from its network header on, and keep what was read. `k` is begun; `data` is the start of the frame and
+ * `at` the offset of the network header, a number of which the verifier needs to know only that it is small. */
+LV_INLINE enum lv_kind lv_read_packet(struct lv_scratch *s, struct lv_pkt *k, u8 *data, u32 at, u8 *end, u16 proto,
+                                      u32 wire_len)
+{
+    enum lv_kind kind;
+
+    __asm__ volatile("" : "+r"(at));
+    at &= 0x1f;
+    kind = lv_parse_l3(k, data + at, end, proto, wire_len);
+    s->k.ip.src = k->ip.src;
+    s->k.ip.dst = k->ip.dst;
+    s->k.ip.total = k->ip.total;
+    s->k.ip.family = k->ip.family;
+    s->k.ip.fragment = k->ip.fragment;
+    s->k.ip.reason = k->ip.reason;
+    s->k.tcp = k->tcp;
+    s->k.tags = k->tags;
+    s->k.tci[0] = k->tci[0];
+    s->k.tci[1] = k->tci[1];
+    s->k.tag_proto[0] = k->tag_proto[0];
+    s->k.tag_proto[1] = k->tag_proto[1];
+    s->l3 = at;
+    s->l4 = 0;
+    if (kind == LV_KIND_TCP || kind == LV_KIND_ICMP_ERROR)
+        s->l4 = (u32)(k->ip.l4 - data);
+    if (kind == LV_KIND_TCP && !lv_copy_options(s->tcp, k->ip.l4, k->tcp.header_len, end))
+        return LV_KIND_OTHER; /* split over two buffers: the parser would have said so */
+    return kind;
+}
+
+/* The packet quoted in an ICMP error that lv_read_packet() found. */
+LV_INLINE enum lv_kind lv_read_quote(struct lv_scratch *s, u8 *data, u8 *end)
+{
+    u32 l3 = s->l3 & 0x1f, l4 = s->l4 & LV_IP6_WALK_MAX;
+    struct lv_pkt k = {};
+    enum lv_kind kind;
+
+    k.ip.family = s->k.ip.family;
+    k.ip.fragment = s->k.ip.fragment;
+    k.ip.l4 = data + l4;
+    k.ip.end = data + l3 + (s->k.ip.total & 0xffff);
+    kind = lv_parse_icmp(&k, end);
+    s->k.quoted.src = k.quoted.src;
+    s->k.quoted.dst = k.quoted.dst;
+    s->k.tcp = k.tcp;
+    return kind;
+}
+
+#endif

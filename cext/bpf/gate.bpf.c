@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The gate in the driver: an XDP program on the outside NIC. It answers SYNs, drops what cannot be right, hands clients
+ * that proved themselves to user space, and lets everything else go on.
+ *
+ * Owns: the order of the checks. Called by: the kernel, for every frame from outside, before a socket buffer exists. Must
+ * not know: how open flows are translated (splice.bpf.c).
+ *
+ * LIMIT: TCP checksums of SYNs are not verified here: a sender on the same machine has left them to a NIC that does not
+ * exist. A SYN-ACK that answers a damaged SYN harms nobody; user space verifies whatever reaches a server.
+ */
+#include "common.h"
+
+enum { LV_ETHERNET_BYTES = 14 };
+
+LV_INLINE int lv_gate_drop(u32 service, enum lv_reason r)
+{
+    lv_count(service, r);
+    return XDP_DROP;
+}
+
+LV_INLINE int lv_gate_pass(u32 service)
+{
+    lv_count_ev(service, LV_E_PASSED);
+    return XDP_PASS;
+}
+
+LV_INLINE void lv_fill_handover(struct xdp_md *ctx, struct lv_handover *h, u32 len, u32 room)
+{
+    h->len = len;
+    h->side = LV_OUTSIDE;
+    h->flags = 0;
+    h->vlan_proto = h->vlan_tci = 0;
+    __asm__ volatile("" : "+r"(len)); /* so that the register that is compared is the one that is handed over */
+    if (len < LV_ETHERNET_BYTES || len > room - sizeof(*h) || bpf_xdp_load_bytes(ctx, 0, h + 1, len))
+        h->len = 0; /* user space steps over it */
+    bpf_ringbuf_submit(h, 0);
+}
+
+/* Hand the whole frame to user space; it is consumed either way. Not static: verified by itself. */
+__noinline int lv_hand_over(struct xdp_md *ctx, u32 service)
+{
+    u32 len = (u32)bpf_xdp_get_buff_len(ctx);
+    struct lv_handover *h;
+
+    if (len <= LV_HANDOVER_SMALL - sizeof(*h)) {
+        h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_SMALL, 0);
+        if (h) {
+            lv_fill_handover(ctx, h, len, LV_HANDOVER_SMALL);
+            return XDP_DROP;
+        }
+    } else if (len <= LV_HANDOVER_LARGE - sizeof(*h)) {
+        h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_LARGE, 0);
+        if (h) {
+            lv_fill_handover(ctx, h, len, LV_HANDOVER_LARGE);
+            return XDP_DROP;
+        }
+    }
+    lv_count(service, LV_R_HANDOVER_FULL);
+    return XDP_DROP;
+}
+
+/* Turn the frame into the SYN-ACK of an entry. */
+LV_INLINE int lv_turn_round(struct xdp_md *ctx, struct lv_scratch *s, const struct lv_half *e, u32 window)
+{
+    u32 len, have = (u32)bpf_xdp_get_buff_len(ctx);
+
+    lv_synack_segment(e, (u16)window, &s->segment);
+    len = lv_ether_write(s->frame, &s->back, s->segment.family);
+    if (len > LV_ETHER_MAX_BYTES)
+        return XDP_DROP;
+    len += lv_segment_write(s->frame + len, &s->segment);
+    if (bpf_xdp_adjust_tail(ctx, (int)len - (int)have))
+        return XDP_DROP;
+    __asm__ volatile("" : "+r"(len));
+    if (len < 54 || len > sizeof(s->frame) || bpf_xdp_store_bytes(ctx, 0, s->frame, len))
+        return XDP_DROP;
+    lv_count_ev(s->service, LV_E_SYNACK_SENT);
+    lv_count(s->service, LV_R_SYN_ANSWERED);
+    return XDP_TX;
+}
+
+LV_INLINE struct lv_half_sets *lv_halves(const struct lv_bpf_config *config, const struct lv_key *key)
+{
+    u32 set = lv_half_index(config->half_seed, key) & config->half_sets_mask;
+
+    return bpf_map_lookup_elem(&lv_halfopen, &set);
+}
+
+/* The entry that answers this SYN: the one it made before, or a new one. */
+LV_INLINE struct lv_half *lv_entry_for(struct lv_scratch *s, const struct lv_bpf_config *config,
+                                       const struct lv_cookie_keys *keys, const struct lv_service *sv)
+{
+    u32 server = lv_learned_index(&s->key.server, s->key.sport), now_ms = lv_now_ms(s->now_ns);
+    struct lv_learned_sets *learned = bpf_map_lookup_elem(&lv_learned, &server);
+    struct lv_half_sets *halves = lv_halves(config, &s->key);
+    struct lv_half *e;
+
+    if (!halves || !learned)
+        return 0;
+    e = lv_half_find(halves->way, &s->key);
+    if (!lv_half_answers(e, &s->k.tcp, now_ms)) {
+        struct lv_synack_env env = {keys, learned->way, now_ms, config->ts_offset};
+
+        if (!e)
+            e = lv_half_place(halves->way, now_ms);
+        lv_half_fill(e, &s->k, &s->key, &s->opts, sv, &s->back, &env);
+        e->service = (u16)s->service;
+    }
+    return e;
+}
+
+/* Stage: a SYN to a protected service. */
+__noinline int lv_gate_syn(struct xdp_md *ctx)
+{
+    u8 *data = (u8 *)(long)ctx->data, *end = (u8 *)(long)ctx->data_end;
+    const struct lv_bpf_config *config = lv_first(&lv_config);
+    struct lv_cookie_keys *keys = lv_first(&lv_keys);
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    const struct lv_services *services;
+    const struct lv_service *sv;
+    struct lv_half *e;
+
+    if (!config || !keys || !s || data + LV_ETHERNET_BYTES > end)
+        return XDP_DROP;
+    services = lv_services_now(config);
+    if (!services)
+        return XDP_DROP;
+    sv = &services->service[s->service & (LV_SERVICES_MAX - 1)];
+    lv_count_ev(s->service, LV_E_SYN_RECEIVED);
+    lv_opts_read(&s->opts, s->tcp, s->k.tcp.header_len, 1);
+    if (s->opts.is_signed)
+        return lv_gate_drop(s->service, LV_R_SIGNED);
+    if (lv_daemon_is_late(config, s->now_ns)) /* nobody would keep the promise */
+        return config->fail_open ? lv_gate_pass(s->service) : lv_gate_drop(s->service, LV_R_NO_DAEMON);
+    lv_ether_make(&s->back, LV_OUTSIDE, data + 6, data, lv_tags_pack(&s->k), s->k.tci, 1);
+    e = lv_entry_for(s, config, keys, sv);
+    if (!e)
+        return XDP_DROP;
+    if (!keys->slot[keys->current & 1].issued)
+        keys->slot[keys->current & 1].issued = 1;
+    return lv_turn_round(ctx, s, e, sv->window_zero ? 0 : config->offered_window);
+}
+
+/* Stage: an ACK without an open flow. `known`: a closed or untranslated flow has this key; what is no cookie goes on. */
+__noinline int lv_gate_ack(struct xdp_md *ctx, int known)
+{
+    const struct lv_bpf_config *config = lv_first(&lv_config);
+    const struct lv_cookie_keys *keys = lv_first(&lv_keys);
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    struct lv_half_sets *halves;
+    struct lv_cookie_bits bits;
+    enum lv_reason reason;
+
+    if (!config || !keys || !s)
+        return XDP_DROP;
+    halves = lv_halves(config, &s->key);
+    if (!halves)
+        return XDP_DROP;
+    if (lv_half_proves(lv_half_find(halves->way, &s->key), &s->k.tcp, config->offered_window))
+        return lv_hand_over(ctx, s->service);
+    reason = lv_cookie_check(keys, s->k.ip.family, &s->key.client, &s->key.server, s->key.cport, s->key.sport,
+                             s->k.tcp.seq - 1, s->k.tcp.ack - 1, &bits);
+    if (reason == LV_R_COOKIE_ACCEPTED)
+        return lv_hand_over(ctx, s->service);
+    if (known)
+        return XDP_PASS;
+    if (config->fail_open && lv_daemon_is_late(config, s->now_ns)) /* opened while nobody was at work */
+        return lv_gate_pass(s->service);
+    lv_count_ev(s->service, LV_E_COOKIE_BAD);
+    return lv_gate_drop(s->service, reason);
+}
+
+/* A segment whose key has a flow: the splice's, except where the flow may give way to a new connection. */
+LV_INLINE int lv_gate_known(struct xdp_md *ctx, const struct lv_scratch *s, const struct lv_conn *c)
+{
+    u8 flags = s->k.tcp.flags;
+    int syn = (flags & (LV_SYN | LV_ACK)) == LV_SYN, ack = (flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK;
+
+    switch (c->state) {
+    case LV_FLOW_SYN_SENT: /* here, before GRO makes large packets of small ones */
+        return lv_hand_over(ctx, s->service);
+    case LV_FLOW_CLOSED:
+        if (syn)
+            return lv_gate_syn(ctx);
+        return ack && !lv_fits_closed(c, &s->k.tcp) ? lv_gate_ack(ctx, 1) : XDP_PASS;
+    case LV_FLOW_PASS_CLOSED:
+        if (syn)
+            return lv_gate_syn(ctx);
+        return ack ? lv_gate_ack(ctx, 1) : XDP_PASS;
+    default:
+        return XDP_PASS;
+    }
+}
+
+LV_INLINE int lv_is_protected(const struct lv_services *services, u32 service)
+{
+    return services->service[service & (LV_SERVICES_MAX - 1)].protect;
+}
+
+LV_INLINE int lv_gate_tcp(struct xdp_md *ctx, struct lv_scratch *s, const struct lv_bpf_config *config,
+                          const struct lv_services *services)
+{
+    u8 flags = s->k.tcp.flags;
+    struct lv_half_sets *halves;
+    struct lv_conn *c;
+
+    lv_flow_key(&s->key, &s->k, LV_OUTSIDE);
+    s->service = lv_ask_service(&s->k, &s->key.server, s->key.sport);
+    c = bpf_map_lookup_elem(&lv_flows, &s->key);
+    if (c)
+        return lv_gate_known(ctx, s, c);
+    if (!lv_is_protected(services, s->service))
+        return lv_gate_pass(s->service);
+    if (lv_source_impossible(&s->k.ip))
+        return lv_gate_drop(s->service, LV_R_IP_SOURCE);
+    if ((flags & (LV_SYN | LV_ACK)) == LV_SYN)
+        return lv_gate_syn(ctx);
+    if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK)
+        return lv_gate_ack(ctx, 0);
+    halves = lv_halves(config, &s->key);
+    if ((flags & LV_RST) && halves)
+        lv_half_reset(lv_half_find(halves->way, &s->key), &s->k.tcp);
+    return lv_gate_drop(s->service, LV_R_NO_FLOW);
+}
+
+/* Stage: read what an ICMP message quotes. */
+__noinline int lv_gate_read_quote(struct xdp_md *ctx)
+{
+    struct lv_scratch *s = lv_first(&lv_scratch);
+
+    if (!s)
+        return LV_KIND_OTHER;
+    return lv_read_quote(s, (u8 *)(long)ctx->data, (u8 *)(long)ctx->data_end);
+}
+
+/* ICMP errors about flows are rare: user space translates them. Those about no flow are echoes of our own SYN-ACKs. */
+LV_INLINE int lv_gate_icmp(struct xdp_md *ctx, struct lv_scratch *s, const struct lv_services *services)
+{
+    struct lv_conn *c;
+
+    if (lv_gate_read_quote(ctx) != LV_KIND_ICMP_ERROR)
+        return XDP_PASS;
+    lv_flow_key_quoted(&s->key, &s->k, LV_OUTSIDE);
+    c = bpf_map_lookup_elem(&lv_flows, &s->key);
+    s->service = lv_ask_service(&s->k, &s->key.server, s->key.sport);
+    if (c)
+        return c->state == LV_FLOW_PASS || c->state == LV_FLOW_PASS_CLOSED ? XDP_PASS : lv_hand_over(ctx, s->service);
+    if (lv_is_protected(services, s->service))
+        return lv_gate_drop(s->service, LV_R_ICMP_NO_FLOW);
+    return lv_gate_pass(s->service);
+}
+
+/* Junk and fragments have no ports (or none that can be believed): the address decides. */
+LV_INLINE int lv_gate_portless(struct lv_scratch *s, const struct lv_services *services, enum lv_reason reason)
+{
+    const struct lv_service *sv;
+
+    if (!s->k.ip.family)
+        return XDP_PASS; /* no IP header that could be read: the bridge may have it */
+    s->service = lv_ask_service(&s->k, &s->k.ip.dst, 0);
+    sv = &services->service[s->service & (LV_SERVICES_MAX - 1)];
+    if (!sv->protect || (reason == LV_R_FRAGMENT && sv->fragments_pass))
+        return lv_gate_pass(s->service);
+    return lv_gate_drop(s->service, reason);
+}
+
+/* Stage: read the frame. Returns enum lv_kind. */
+__noinline int lv_gate_read(struct xdp_md *ctx)
+{
+    u8 *data = (u8 *)(long)ctx->data, *end = (u8 *)(long)ctx->data_end;
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    struct lv_pkt k = {};
+    u16 proto;
+    int at;
+
+    if (!s || data + LV_ETHERNET_BYTES > end)
+        return LV_KIND_OTHER;
+    lv_pkt_begin(&k);
+    proto = lv_get16(data + 12);
+    at = LV_ETHERNET_BYTES + lv_parse_tags(&k, data + LV_ETHERNET_BYTES, end, &proto);
+    if (at < LV_ETHERNET_BYTES)
+        return LV_KIND_OTHER;
+    return lv_read_packet(s, &k, data, (u32)at, end, proto, (u32)bpf_xdp_get_buff_len(ctx) - (u32)at);
+}
+
+SEC("xdp.frags")
+int lv_gate(struct xdp_md *ctx)
+{
+    const struct lv_bpf_config *config = lv_first(&lv_config);
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    const struct lv_services *services;
+
+    if (!config || !s)
+        return XDP_PASS;
+    services = lv_services_now(config);
+    if (!services)
+        return XDP_PASS;
+    s->now_ns = bpf_ktime_get_ns();
+    switch (lv_gate_read(ctx)) {
+    case LV_KIND_TCP:
+        if (s->k.ip.fragment)
+            return lv_gate_portless(s, services, LV_R_FRAGMENT);
+        return lv_gate_tcp(ctx, s, config, services);
+    case LV_KIND_ICMP_ERROR:
+        return lv_gate_icmp(ctx, s, services);
+    case LV_KIND_FRAGMENT:
+        return lv_gate_portless(s, services, LV_R_FRAGMENT);
+    case LV_KIND_JUNK:
+        return lv_gate_portless(s, services, (enum lv_reason)s->k.ip.reason);
+    default:
+        return XDP_PASS;
+    }
+}
+
+char lv_license[] SEC("license") = "GPL";
