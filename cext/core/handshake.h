@@ -128,7 +128,8 @@ LV_INLINE enum lv_reason lv_hold_segment(struct lv_worker *w, struct lv_flow *f,
         return LV_R_HOLD_FULL;
     if (k->tcp.flags & LV_FIN) {
         f->c.flags |= LV_F_FIN_C;
-        f->c.fin_c = ++f->c.c_nxt;
+        f->c.c_nxt++;
+        f->c.fin_c = f->c.c_nxt;
     }
     return LV_R_HELD;
 }
