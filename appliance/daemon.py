@@ -37,7 +37,7 @@ from appliance.watch import Watch
 LOG = logging.getLogger(__name__)
 
 TURN_S = 1.0
-RULES_CHECK_S = 10.0
+RULES_CHECK_S = 5.0
 
 
 def run(path: Path) -> None:

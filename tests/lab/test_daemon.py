@@ -24,10 +24,12 @@ from netlab.topology import Mode
 
 LIMIT_S = 30.0
 OTHERS = """
-table inet levee_other { chain c { type filter hook input priority 0; }
+table inet levee_other {
+    chain c { type filter hook input priority 0; }
 }
-table ip raw { chain PREROUTING { type filter hook prerouting priority -300; ip saddr 192.0.2.77 counter
-} }
+table ip raw {
+    chain PREROUTING { type filter hook prerouting priority -300; ip saddr 192.0.2.77 counter; }
+}
 """
 SERVICES = """\
 services:
@@ -128,12 +130,15 @@ def end(child: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -
     return child.wait(LIMIT_S), said(child)
 
 
-@pytest.fixture(params=[Mode.ROUTED, Mode.BRIDGE])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "box" in metafunc.fixturenames:
+        metafunc.parametrize("box", ability.modes() if os.geteuid() == 0 else [Mode.ROUTED], indirect=True)
+
+
+@pytest.fixture
 def box(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Box]:
     netns.require_root()
     mode: Mode = request.param
-    if mode is Mode.BRIDGE and not ability.bridge_queue():
-        pytest.skip(ability.left_out([]))
     made = Box(f"levee-daemon-{os.getpid()}", tmp_path, mode)
     with namespace(made.namespace):
         made.configure()
@@ -153,6 +158,9 @@ def namespace(name: str) -> Iterator[None]:
         run(["ip", "link", "add", "br0", "type", "bridge"], namespace=name)
         for interface in ("outside", "inside", "br0"):
             run(["ip", "link", "set", interface, "up"], namespace=name)
+        for interface in ("outside", "inside"):
+            run(["ip", "link", "set", interface, "master", "br0"], namespace=name)
+        run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"], namespace=name)
         yield
     finally:
         run(["ip", "netns", "del", name])
@@ -353,8 +361,10 @@ def test_bridge_mode_without_the_kernels_help_is_refused_with_a_way_out(tmp_path
         child = box.spawn()
         assert child.wait(LIMIT_S) == 1
         assert said(child).splitlines() == [
-            "levee: error: mode: bridge needs nftables' queue expression, which this kernel does not have "
-            "(CONFIG_NFT_QUEUE)",
+            (
+                "levee: error: mode: bridge needs nftables' queue expression, which this kernel does not have "
+                "(CONFIG_NFT_QUEUE)"
+            ),
             "levee: hint: boot a kernel that has it (Debian's does: modprobe nft_queue), or use mode: routed",
         ]
         assert "levee" not in box.rules()

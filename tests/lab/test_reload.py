@@ -1,0 +1,140 @@
+"""The services change under traffic: open connections notice nothing, new ones follow the new services at once."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from netlab import clients
+from netlab.session import Lab, wait_until
+from netlab.streams import connected
+
+TRANSFER_LIMIT_S = 240.0
+RELOADS = 100
+
+
+class Services:
+    """The running daemon's configuration file, and a way to change it."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.path = lab.names.lab_dir / "levee.yaml"
+        self.original = self.path.read_text()
+
+    def change(self, text: str, *, until: Callable[[], bool]) -> None:
+        self.path.write_text(text)
+        self.lab.process.signal(signal.SIGHUP)
+        assert wait_until(until), "the change did not come into force"
+
+    def switch_off(self) -> None:
+        """`protect: off` for the service that protected everything."""
+        text = self.original.replace("    ports: all\n", '    ports: all\n    protect: "off"\n', 1)
+        self.change(text, until=lambda: self.lab.service_status()["protect"] == "off")
+
+    def rename(self) -> None:
+        """To the daemon: one service is gone, another one is there."""
+        text = self.original.replace("  lab:\n", "  renamed:\n")
+        self.change(text, until=lambda: "renamed" in self.lab.status()["services"])
+
+    def remove(self) -> None:
+        """Another address only: nothing is left that the open connections belong to."""
+        head = self.original[: self.original.index("services:\n")]
+        text = f"{head}services:\n  other: {{addresses: [203.0.113.1], ports: [9]}}\n"
+        self.change(text, until=lambda: list(self.lab.status()["services"]) == ["other"])
+
+    def restore(self) -> None:
+        def restored() -> bool:
+            services = self.lab.status()["services"]
+            return "lab" in services and services["lab"]["protect"] == "always"
+
+        self.change(self.original, until=restored)
+
+
+@pytest.fixture
+def services(lab: Lab) -> Iterator[Services]:
+    made = Services(lab)
+    yield made
+    made.restore()
+
+
+@pytest.mark.parametrize("change", [Services.switch_off, Services.rename, Services.remove])
+def test_open_connection_survives(
+    lab: Lab, family: int, services: Services, change: Callable[[Services], None]
+) -> None:
+    with connected(lab, family, direct=False) as (client, server):
+        client.sendall(b"before")
+        assert server.recv(10) == b"before"
+        change(services)
+        client.sendall(b"between")
+        assert server.recv(10) == b"between"
+        server.sendall(b"both ways")
+        assert client.recv(10) == b"both ways"
+        services.restore()
+        client.sendall(b"after")
+        assert server.recv(10) == b"after"
+
+
+@pytest.mark.parametrize("change", [Services.switch_off, Services.remove])
+def test_new_connections_go_straight_to_the_server(
+    lab: Lab, family: int, services: Services, change: Callable[[Services], None]
+) -> None:
+    """Also while old ones are still translated."""
+    with connected(lab, family, direct=False) as (client, server):
+        change(services)
+        before = lab.status()["drops"]["syn_answered"]
+        with connected(lab, family, direct=False) as (straight, there):
+            straight.sendall(b"straight")
+            assert there.recv(10) == b"straight"
+        assert lab.status()["drops"]["syn_answered"] == before
+        client.sendall(b"translated")
+        assert server.recv(10) == b"translated"
+
+
+def test_connection_that_was_opened_straight_survives_protection(lab: Lab, family: int, services: Services) -> None:
+    services.switch_off()
+    with connected(lab, family, direct=False) as (client, server):
+        client.sendall(b"before")
+        assert server.recv(10) == b"before"
+        services.restore()
+        server.sendall(b"server first")
+        assert client.recv(20) == b"server first"
+        client.sendall(b"after")
+        assert server.recv(10) == b"after"
+
+
+def test_a_service_that_is_off_stays_translated_over_a_restart(lab: Lab, family: int, services: Services) -> None:
+    with connected(lab, family, direct=False) as (client, server):
+        services.switch_off()
+        lab.kill_daemon()
+        lab.start_daemon()
+        client.sendall(b"after")
+        assert server.recv(10) == b"after"
+
+
+def test_download_survives_many_reloads(lab: Lab, large_file: Path, services: Services) -> None:
+    errors: list[BaseException] = []
+
+    def download() -> None:
+        try:
+            clients.download_equals(lab.names, lab.server_address(4), large_file.name, large_file, TRANSFER_LIMIT_S)
+        except AssertionError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=download)
+    thread.start()
+    for number in range(RELOADS):
+        kinds = (services.switch_off, services.restore, services.rename, services.restore)
+        kinds[number % len(kinds)]()
+    thread.join()
+    assert not errors, errors[0]
+
+
+def test_counters_of_a_service_go_on_over_a_reload(lab: Lab, services: Services, nginx: Path) -> None:  # noqa: ARG001
+    assert clients.curl(lab.names, lab.server_address(4)).returncode == 0
+    before = lab.service_status()["opened"]
+    services.switch_off()
+    services.restore()
+    assert lab.service_status()["opened"] >= before > 0
