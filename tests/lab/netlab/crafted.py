@@ -257,7 +257,8 @@ class Endpoint:
         self.remote_port = syn[TCP].sport
         self.ack = (syn[TCP].seq + 1) & 0xFFFFFFFF
         theirs = option(syn, "Timestamp")
-        agreed = [o for o in options if o[0] != "Timestamp" or theirs is not None]
+        offered = {name for name, _ in syn[TCP].options} | {"MSS", "NOP"}
+        agreed = [o for o in options if o[0] in offered]
         if theirs is not None:
             agreed = [("Timestamp", (5000, theirs[0])) if o[0] == "Timestamp" else o for o in agreed]
         self.send("SA", options=agreed)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scapy.layers.inet import TCP
 
-from netlab.crafted import FULL_OPTIONS, Endpoint, Options
+from netlab.crafted import FULL_OPTIONS, Endpoint, Options, option
 from netlab.session import Lab
 
 
@@ -20,6 +20,7 @@ from netlab.session import Lab
 class Pair:
     client: Endpoint
     server: Endpoint
+    scale_told_to_client: int | None = None  # window scale in the SYN-ACK that the box sent
 
 
 @contextlib.contextmanager
@@ -33,16 +34,21 @@ def unopened(lab: Lab, family: int) -> Iterator[Pair]:
 def proved(lab: Lab, family: int, options: Options = FULL_OPTIONS) -> Iterator[Pair]:
     """The client completed its handshake; the box's SYN is at the server, unanswered."""
     with unopened(lab, family) as pair:
-        pair.client.connect(options)
+        answer = pair.client.connect(options)
         pair.client.send("A")
-        yield pair
+        yield replace(pair, scale_told_to_client=option(answer, "WScale"))
 
 
 @contextlib.contextmanager
-def established(lab: Lab, family: int, options: Options = FULL_OPTIONS) -> Iterator[Pair]:
-    """The connection is open on both sides and idle; the box's ACK to the server is consumed."""
+def established(
+    lab: Lab, family: int, options: Options = FULL_OPTIONS, server_options: Options | None = None
+) -> Iterator[Pair]:
+    """The connection is open on both sides and idle; the box's ACK to the server is consumed.
+
+    server_options: what the server answers with, the client's own when not given.
+    """
     with proved(lab, family, options) as pair:
-        pair.server.accept(options)
+        pair.server.accept(options if server_options is None else server_options)
         pair.server.expect("A", lambda p: p[TCP].ack == pair.server.seq)
         yield pair
         # Whatever state the test left: a reset of the right number frees the flow.
