@@ -66,28 +66,30 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _flood(results: Results, peers: Sequence[Peer], runs: int, seconds: int) -> None:
-    confine()
+    napi = confine()
     try:
         with meters.answer_counter():
             for number in range(runs):
                 for peer in peers:
                     series = results.flood.setdefault(peer.key, FloodSeries())
-                    with peer.start([BOX_CPU]):
+                    with peer.start([BOX_CPU]) as daemons:
+                        processes = [*napi, *daemons]
                         if not series.ladder:
+                            flood.verify()
                             _say(f"flood: {peer.title}: looking for the peak")
-                            series.ladder += flood.find_peak(LADDER_START_PPS[peer.key], LADDER_SECONDS)
-                        _flood_round(series, seconds)
+                            series.ladder += flood.find_peak(LADDER_START_PPS[peer.key], LADDER_SECONDS, processes)
+                        _flood_round(series, seconds, processes)
                     _say(f"flood: round {number + 1} of {runs}: {peer.title}: "
                          f"{series.peak[-1].answered_pps / 1e3:.1f} kpps")  # fmt: skip
     finally:
         unconfine()
 
 
-def _flood_round(series: FloodSeries, seconds: int) -> None:
+def _flood_round(series: FloodSeries, seconds: int, processes: Sequence[int]) -> None:
     peak_pps = flood.best(series.ladder).offered_pps
-    series.peak.append(flood.measure(peak_pps, seconds))
-    series.half.append(flood.measure(peak_pps / 2, seconds))
-    series.overload.append(flood.measure(0, seconds))
+    series.peak.append(flood.measure(peak_pps, seconds, processes))
+    series.half.append(flood.measure(peak_pps / 2, seconds, processes))
+    series.overload.append(flood.measure(0, seconds, processes))
 
 
 def _download(results: Results, peers: Sequence[Peer], runs: int, seconds: int) -> None:

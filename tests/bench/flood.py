@@ -15,7 +15,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +38,7 @@ from bench.topology import (
 
 _WARM_UP_S = 0.6
 _OVERHANG_S = 0.4  # the generator goes on this long after the second reading
-_TESTS = Path(__file__).resolve().parent.parent
+_ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
 
 LADDER_STEP = 1.25
 _LADDER_STEPS_MAX = 40
@@ -47,22 +47,23 @@ _FALLING_BEHIND = 0.85  # answered share of what was sent below which a rung cou
 
 @dataclass(frozen=True)
 class Measurement:
-    """One run at one rate. All rates in packets a second, CPU in microseconds of the box's core."""
+    """One run at one rate. Rates are packets a second; CPU time is that of the box's threads, see meters.py."""
 
     offered_pps: float
     answered_pps: float
     cpu_us_per_syn: float
+    busy_us_per_syn: float  # of the core, whoever was busy
     busy_share: float
     stolen_share: float
 
 
-def measure(pps: float, seconds: float) -> Measurement:
-    """Send at `pps` (0: as fast as the link takes them) and measure for `seconds`."""
+def measure(pps: float, seconds: float, processes: Sequence[int]) -> Measurement:
+    """Send at `pps` (0: as fast as the link takes them) and measure for `seconds`; `processes` do the box's work."""
     with _generator(pps, _WARM_UP_S + seconds + _OVERHANG_S) as process:
         time.sleep(_WARM_UP_S)
-        first = meters.read(BOX_CPU)
+        first = meters.read(BOX_CPU, processes)
         time.sleep(seconds)
-        interval = meters.between(first, meters.read(BOX_CPU))
+        interval = meters.between(first, meters.read(BOX_CPU, processes))
         report = process.communicate()[0]
     if process.returncode != 0:
         raise BenchError("the generator failed", "its message stands above")
@@ -70,18 +71,19 @@ def measure(pps: float, seconds: float) -> Measurement:
     return Measurement(
         offered_pps=sent["sent"] / sent["elapsed_s"],
         answered_pps=interval.answers_per_s,
-        cpu_us_per_syn=interval.busy_s * 1e6 / interval.answers if interval.answers else float("inf"),
+        cpu_us_per_syn=interval.ran_s * 1e6 / max(1, interval.answers),
+        busy_us_per_syn=interval.busy_s * 1e6 / max(1, interval.answers),
         busy_share=interval.busy_share,
         stolen_share=interval.stolen_s / interval.seconds,
     )
 
 
-def find_peak(start_pps: float, seconds: float) -> list[Measurement]:
+def find_peak(start_pps: float, seconds: float, processes: Sequence[int]) -> list[Measurement]:
     """Climb from `start_pps` until two rungs in a row fall behind or the sender is the limit; all rungs."""
     rungs: list[Measurement] = []
     pps, behind = start_pps, 0
     for _ in range(_LADDER_STEPS_MAX):
-        rung = measure(pps, seconds)
+        rung = measure(pps, seconds, processes)
         rungs.append(rung)
         behind = behind + 1 if rung.answered_pps < _FALLING_BEHIND * pps else 0
         if behind == 2:
@@ -95,18 +97,25 @@ def best(rungs: list[Measurement]) -> Measurement:
     return max(rungs, key=lambda rung: rung.answered_pps)
 
 
+def verify() -> None:
+    """See that what will be counted are right answers."""
+    done = subprocess.run(_client_command("verify", ""), env=_ENVIRONMENT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BenchError("the answers are not right, so they are not counted", done.stderr.strip())
+
+
+def _client_command(module: str, options: str) -> list[str]:
+    """The command line that runs a module of ours in the client's namespace, on the client's core."""
+    target_mac = mac_of(BOX, OUTSIDE_IF).hex(":")
+    towards = f"--interface {CLIENT_IF} --to {target_mac} --target {SERVER_ADDRESS} --port {SERVICE_PORT}"
+    return shlex.split(inside(CLIENT, on_cpus([CLIENT_CPU], f"{sys.executable} -m bench.{module} {towards} {options}")))
+
+
 @contextmanager
 def _generator(pps: float, seconds: float) -> Iterator[subprocess.Popen[str]]:
     """The generator process, already sending; it ends by itself."""
-    target_mac = mac_of(BOX, OUTSIDE_IF).hex(":")
-    options = f"--interface {CLIENT_IF} --to {target_mac} --target {SERVER_ADDRESS} --port {SERVICE_PORT}"
-    command = f"{sys.executable} -m bench.generator {options} --seconds {seconds} --pps {pps}"
-    process = subprocess.Popen(
-        shlex.split(inside(CLIENT, on_cpus([CLIENT_CPU], command))),
-        stdout=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": str(_TESTS)},
-    )
+    command = _client_command("generator", f"--seconds {seconds} --pps {pps}")
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_ENVIRONMENT)
     try:
         if process.stdout is None or process.stdout.readline().strip() != "ready":
             raise BenchError("the generator did not start", "its message stands above")

@@ -1,9 +1,12 @@
 """What is measured: answers on the wire, and the time a core was busy.
 
 Answers are counted by an nft counter at the client's end of the link, where no peer can touch it,
-and dropped there so that the client's stack does not answer them with resets. CPU time is what a
-core was not idle in /proc/stat, so softirq, kernel threads and user space all count, whoever did
-the work; the kernel accounts idle time exactly on a tickless kernel, in steps of 10 ms.
+and dropped there so that the client's stack does not answer them with resets.
+
+CPU time is measured twice. What the box's threads ran, from their schedstat in nanoseconds: the NAPI thread that
+does the kernel's receive work, and all threads of the peer's program. And how long their core was not idle, from
+/proc/stat in steps of 10 ms: that has everything in it, also what belongs to no thread of ours, and also what
+other people do on that core. On a quiet machine the two agree, and only then the rates mean something.
 
 Used by the measurements. Must not know: which peer runs.
 """
@@ -13,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,12 +40,13 @@ _IDLE_FIELDS, _STEAL_FIELD = (3, 4), 7  # of the cpuN lines: idle and iowait; st
 
 @dataclass(frozen=True)
 class Reading:
-    """One moment: seconds, answers so far, idle and stolen seconds of a core so far."""
+    """One moment: seconds, answers so far, idle and stolen seconds of a core so far, seconds our threads ran."""
 
     at_s: float
     answers: int
     idle_s: float
     stolen_s: float
+    ran_s: float
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Interval:
     answers: int
     busy_s: float
     stolen_s: float
+    ran_s: float
 
     @property
     def answers_per_s(self) -> float:
@@ -75,18 +80,29 @@ def answer_counter() -> Iterator[None]:
         run(inside(CLIENT, f"nft delete table netdev {_TABLE}"))
 
 
-def read(cpu: int) -> Reading:
-    """A reading now. The clock is taken right beside /proc/stat; the counter takes some ms more."""
+def read(cpu: int, processes: Sequence[int] = ()) -> Reading:
+    """A reading now, of a core and of processes with all their threads. The counter is read some ms before."""
     answers = _answers()
     idle_s, stolen_s = _idle_and_stolen(cpu)
-    return Reading(time.monotonic(), answers, idle_s, stolen_s)
+    return Reading(time.monotonic(), answers, idle_s, stolen_s, sum(map(_ran_s, processes)))
 
 
 def between(first: Reading, last: Reading) -> Interval:
     """The interval from one reading to a later one."""
     seconds = last.at_s - first.at_s
-    idle_s = last.idle_s - first.idle_s
-    return Interval(seconds, last.answers - first.answers, max(0.0, seconds - idle_s), last.stolen_s - first.stolen_s)
+    return Interval(
+        seconds=seconds,
+        answers=last.answers - first.answers,
+        busy_s=max(0.0, seconds - (last.idle_s - first.idle_s)),
+        stolen_s=last.stolen_s - first.stolen_s,
+        ran_s=last.ran_s - first.ran_s,
+    )
+
+
+def _ran_s(process: int) -> float:
+    """Seconds that all threads of a process have run: Documentation/scheduler/sched-stats.rst."""
+    tasks = Path(f"/proc/{process}/task").glob("*/schedstat")
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
 def _answers() -> int:

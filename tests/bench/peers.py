@@ -54,22 +54,25 @@ table ip levee_bench {{
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to answer SYNs: `key` in results, `title` in tables, `start` makes it answer."""
+    """A way to answer SYNs: `key` in results, `title` in tables.
+
+    `start` makes it answer, on the given cores, for the length of a context, and gives its processes.
+    """
 
     key: str
     title: str
-    start: Callable[[Sequence[int]], AbstractContextManager[None]]
+    start: Callable[[Sequence[int]], AbstractContextManager[list[int]]]
 
 
 @contextmanager
-def _nft_synproxy(cpus: Sequence[int]) -> Iterator[None]:
+def _nft_synproxy(cpus: Sequence[int]) -> Iterator[list[int]]:
     """The kernel's own SYN proxy; it works in softirq, so the cores are those of the topology."""
     del cpus
     run(inside(BOX, "nft -f -"), text=_SYNPROXY)
     try:
         # As its documentation demands: an ACK in the middle of nowhere must not become a connection.
         run(inside(BOX, "sysctl -qw net.netfilter.nf_conntrack_tcp_loose=0"))
-        yield
+        yield []
     finally:
         run(inside(BOX, "nft delete table ip levee_bench"))
 
@@ -93,7 +96,7 @@ state_dir: {state}/state
 
 
 @contextmanager
-def _levee(cpus: Sequence[int]) -> Iterator[None]:
+def _levee(cpus: Sequence[int]) -> Iterator[list[int]]:
     """`levee run` with one queue a core."""
     command = Path(sys.executable).with_name("levee")
     if not command.exists():
@@ -108,12 +111,12 @@ def _levee(cpus: Sequence[int]) -> Iterator[None]:
             done = subprocess.run(status, capture_output=True, text=True, check=False)
             return done.returncode == 0 and json.loads(done.stdout)["state"] == "PROTECTING"
 
-        with _daemon(f"{command} run -c {config}", cpus, Path(state, "log"), protecting):
-            yield
+        with _daemon(f"{command} run -c {config}", cpus, Path(state, "log"), protecting) as processes:
+            yield processes
 
 
 @contextmanager
-def _naive(cpus: Sequence[int]) -> Iterator[None]:
+def _naive(cpus: Sequence[int]) -> Iterator[list[int]]:
     """The reference of the tests: NetfilterQueue and Scapy, one packet at a time."""
     service = f"-i {OUTSIDE_IF} -d {SERVER_ADDRESS} -p tcp --dport {SERVICE_PORT}"
     rule = f"PREROUTING -t raw {service} -j NFQUEUE --queue-num {_NAIVE_QUEUE}"
@@ -127,17 +130,17 @@ def _naive(cpus: Sequence[int]) -> Iterator[None]:
         command = f"{sys.executable} {_NAIVE} --queue {_NAIVE_QUEUE} {sides}"
         run(inside(BOX, f"iptables -A {rule}"))
         try:
-            with _daemon(command, cpus, log, listening):
-                yield
+            with _daemon(command, cpus, log, listening) as processes:
+                yield processes
         finally:
             run(inside(BOX, f"iptables -D {rule}"))
 
 
 @contextmanager
-def _nothing(cpus: Sequence[int]) -> Iterator[None]:
+def _nothing(cpus: Sequence[int]) -> Iterator[list[int]]:
     """Plain routing: what the wire and the kernel do without any of the peers."""
     del cpus
-    yield
+    yield []
 
 
 ROUTING = Peer("routing", "plain routing", _nothing)
@@ -148,7 +151,7 @@ PEERS = (ROUTING, SYNPROXY, LEVEE, NAIVE)
 
 
 @contextmanager
-def _daemon(command: str, cpus: Sequence[int], log: Path, ready: Callable[[], bool]) -> Iterator[None]:
+def _daemon(command: str, cpus: Sequence[int], log: Path, ready: Callable[[], bool]) -> Iterator[list[int]]:
     """Run a program in the box on `cpus` until the context ends; ready or an error with its last words."""
     program = Path(command.split(maxsplit=1)[0]).name
     with log.open("w") as output:
@@ -161,7 +164,7 @@ def _daemon(command: str, cpus: Sequence[int], log: Path, ready: Callable[[], bo
                 if process.poll() is not None or time.monotonic() > deadline:
                     raise BenchError(f"{program} did not become ready", _last_words(log))
                 time.sleep(0.1)
-            yield
+            yield [process.pid]  # `ip netns exec` and `taskset` have become the program by now
             if process.poll() is not None:
                 raise BenchError(f"{program} ended during the measurement", _last_words(log))
         finally:

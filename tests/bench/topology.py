@@ -83,14 +83,15 @@ def topology() -> Iterator[None]:
             _remove()
 
 
-def confine() -> None:
-    """Box work on the box's core, client work on the client's (see the file's head)."""
+def confine() -> list[int]:
+    """Box work on the box's core, client work on the client's (see the file's head); the box's NAPI threads."""
     for namespace, interface in ((CLIENT, CLIENT_IF), (BOX, OUTSIDE_IF)):
         run(inside(namespace, f"ethtool -K {interface} gro on tso off"))
     for namespace, interface, cpu in ((BOX, OUTSIDE_IF, BOX_CPU), (CLIENT, CLIENT_IF, CLIENT_CPU)):
         _set_threaded(namespace, interface, on=True)
         for thread in _napi_threads(interface):
             os.sched_setaffinity(thread, {cpu})
+    return list(_napi_threads(OUTSIDE_IF))
 
 
 def unconfine() -> None:
