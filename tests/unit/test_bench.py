@@ -1,0 +1,87 @@
+"""The benchmark's pure parts: frames of the generator, judging of answers, what is said of several runs."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from bench.download import Download
+from bench.flood import Measurement, best
+from bench.generator import build_pool
+from bench.peers import LEVEE, NAIVE, PEERS, SYNPROXY
+from bench.report import table
+from bench.series import DownloadSeries, FloodSeries, Results, Spread
+from bench.verify import wrong_answer
+from scapy.layers.inet import IP, TCP
+from scapy.layers.l2 import Ether
+
+MAC_A, MAC_B = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
+SERVER = "198.19.0.10"
+
+
+def test_generated_frames_are_valid_syns_of_many_sources() -> None:
+    frames = build_pool(200, MAC_A, MAC_B, SERVER, 80)
+    sources = set()
+    for frame in frames:
+        packet = Ether(frame.tobytes())
+        again = packet.copy()
+        del again[IP].chksum, again[TCP].chksum
+        assert bytes(again) == bytes(packet), "checksums are right"
+        assert (packet.src, packet.dst) == (MAC_A.hex(":"), MAC_B.hex(":"))
+        assert (packet[IP].dst, packet[TCP].dport, packet[TCP].flags) == (SERVER, 80, "S")
+        assert socket.inet_aton(packet[IP].src)[:2] == bytes((198, 18))
+        assert dict(packet[TCP].options)["WScale"] == 7
+        sources.add((packet[IP].src, packet[TCP].sport))
+    assert len(sources) > 190
+
+
+def test_equal_seeds_give_equal_frames() -> None:
+    first, same, other = (build_pool(8, MAC_A, MAC_B, SERVER, 80, seed).tobytes() for seed in (1, 1, 2))
+    assert first == same != other
+
+
+def answer(dport: int = 1234, ack: int = 8, mss: int | None = 1460, chksum: int | None = None) -> bytes:
+    tcp = TCP(sport=80, dport=dport, flags="SA", ack=ack, options=[("MSS", mss)] if mss else [], chksum=chksum)
+    return bytes(Ether() / IP(src=SERVER, dst="198.18.64.1") / tcp)
+
+
+@pytest.mark.parametrize(
+    ("frame", "problem"),
+    [
+        (answer(), None),
+        (answer(dport=1235), "it answers no SYN of ours"),
+        (answer(ack=9), "it acknowledges 9, the SYN was 7"),
+        (answer(mss=None), "it announces no MSS"),
+        (answer(chksum=1), "a checksum is wrong"),
+    ],
+)
+def test_answers_are_judged(frame: bytes, problem: str | None) -> None:
+    assert wrong_answer(frame, checksums=True, isn_of={("198.18.64.1", 1234): 7}) == problem
+
+
+def test_checksums_left_to_an_offload_are_not_judged() -> None:
+    assert wrong_answer(answer(chksum=1), checksums=False, isn_of={("198.18.64.1", 1234): 7}) is None
+
+
+def run(answered_pps: float) -> Measurement:
+    return Measurement(2 * answered_pps, answered_pps, 3.0, 3.1, busy_share=0.5, stolen_share=0.0)
+
+
+def test_spread_and_best() -> None:
+    assert Spread.of([3.0, 1.0, 2.0]) == Spread(median=2.0, low=1.0, high=3.0)
+    assert best([run(1.0), run(3.0), run(2.0)]) == run(3.0)
+
+
+def test_table_says_ratios_to_both_other_peers() -> None:
+    rates = {SYNPROXY.key: 200_000.0, LEVEE.key: 180_000.0, NAIVE.key: 1_000.0}
+    results = Results(
+        flood={
+            key: FloodSeries(ladder=[run(rate)], peak=[run(rate)], half=[run(rate)], overload=[run(rate)])
+            for key, rate in rates.items()
+        },
+        download={peer.key: DownloadSeries([Download(2e9, 0)]) for peer in PEERS},
+    )
+    lines = {line[:20].strip(): line.split() for line in table(results).splitlines() if line}
+    assert lines[LEVEE.title[:20]][-1] == "1.00", "of nft synproxy's download rate"
+    flood_lines = [line.split() for line in table(results).splitlines()[1:4]]
+    assert [line[-2:] for line in flood_lines] == [["1.00", "200.00"], ["0.90", "180.00"], ["0.01", "1.00"]]
