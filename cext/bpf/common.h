@@ -15,6 +15,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "../core/synack.h"
+#include "../core/translate.h"
 #include "maps.h"
 
 struct {
@@ -176,7 +177,7 @@ LV_INLINE u32 lv_ask_service(const struct lv_pkt *k, const struct lv_addr *addr,
 
     u32 service = (u32)lv_service_of(&q);
 
-    __asm__ volatile("" : "+r"(service)); /* the compiler sees that the function masks it; the verifier does not look */
+    LV_OPAQUE(service); /* the compiler sees that the function masks it; the verifier does not look */
     return service & (LV_SERVICES_MAX - 1);
 }
 
@@ -202,7 +203,7 @@ LV_INLINE enum lv_kind lv_read_packet(struct lv_scratch *s, struct lv_pkt *k, u8
 {
     enum lv_kind kind;
 
-    __asm__ volatile("" : "+r"(at));
+    LV_OPAQUE(at);
     at &= 0x1f;
     kind = lv_parse_l3(k, data + at, end, proto, wire_len);
     s->k.ip.src = k->ip.src;

@@ -11,8 +11,6 @@
  */
 #include "common.h"
 
-enum { LV_ETHERNET_BYTES = 14 };
-
 LV_INLINE int lv_gate_drop(u32 service, enum lv_reason r)
 {
     lv_count(service, r);
@@ -31,7 +29,7 @@ LV_INLINE void lv_fill_handover(struct xdp_md *ctx, struct lv_handover *h, u32 l
     h->side = LV_OUTSIDE;
     h->flags = 0;
     h->vlan_proto = h->vlan_tci = 0;
-    __asm__ volatile("" : "+r"(len)); /* so that the register that is compared is the one that is handed over */
+    LV_OPAQUE(len); /* so that the register that is compared is the one that is handed over */
     if (len < LV_ETHERNET_BYTES || len > room - sizeof(*h) || bpf_xdp_load_bytes(ctx, 0, h + 1, len))
         h->len = 0; /* user space steps over it */
     bpf_ringbuf_submit(h, 0);
@@ -72,7 +70,7 @@ LV_INLINE int lv_turn_round(struct xdp_md *ctx, struct lv_scratch *s, const stru
     len += lv_segment_write(s->frame + len, &s->segment);
     if (bpf_xdp_adjust_tail(ctx, (int)len - (int)have))
         return XDP_DROP;
-    __asm__ volatile("" : "+r"(len));
+    LV_OPAQUE(len);
     if (len < 54 || len > sizeof(s->frame) || bpf_xdp_store_bytes(ctx, 0, s->frame, len))
         return XDP_DROP;
     lv_count_ev(s->service, LV_E_SYNACK_SENT);
@@ -181,9 +179,6 @@ LV_INLINE int lv_gate_known(struct xdp_md *ctx, const struct lv_scratch *s, cons
     case LV_FLOW_SYN_SENT: /* here, before GRO makes large packets of small ones */
         return lv_hand_over(ctx, s->service);
     case LV_FLOW_CLOSED:
-        if (syn)
-            return lv_gate_syn(ctx);
-        return ack && !lv_fits_closed(c, &s->k.tcp) ? lv_gate_ack(ctx, 1) : XDP_PASS;
     case LV_FLOW_PASS_CLOSED:
         if (syn)
             return lv_gate_syn(ctx);

@@ -16,6 +16,7 @@
 #include "../core/service.h"
 
 enum {
+    LV_ETHERNET_BYTES = 14,
     LV_BPF_LAYOUT = 1,       /* pinned maps of another layout are not taken over */
     LV_HANDOVER_SMALL = 2048, /* room for a packet in the ring: what an ordinary MTU needs, */
     LV_HANDOVER_LARGE = 16384, /* jumbo frames, */
@@ -34,7 +35,8 @@ struct lv_bpf_config {
     u32 services; /* which of the two service tables counts */
     u32 ifindex[2]; /* by side */
     u8 fail_open;
-    u8 pad[7];
+    u8 pass_full; /* half of the table are connections that are only known: no more of them */
+    u8 pad[6];
 };
 
 struct lv_half_sets {

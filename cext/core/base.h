@@ -100,6 +100,14 @@ LV_INLINE int lv_within(u32 x, u32 lo, u32 hi)
     return x - lo <= hi - lo;
 }
 
+/* The BPF verifier follows registers, and the compiler knows more than it: a value that is compared and then used must be
+ * the same register. This keeps the compiler from using another one. */
+#ifdef __bpf__
+#define LV_OPAQUE(x) __asm__ volatile("" : "+r"(x))
+#else
+#define LV_OPAQUE(x) ((void)(x))
+#endif
+
 /*
  * Call step(i, state) for i = 0 .. n-1 until it returns non-zero. For loops whose every turn has several outcomes: the BPF
  * verifier looks at the body of bpf_loop() once, but would look at each way through n turns of a plain loop.

@@ -252,6 +252,14 @@ LV_INLINE u32 lv_idle_limit_ms(const struct lv_flow *f, int crowded)
     }
 }
 
+/* Has it been silent for too long? Another worker's clock may be a little ahead of ours, so its last packet too. */
+LV_INLINE int lv_is_idle(const struct lv_flow *f, u32 now_ms, int crowded)
+{
+    u32 idle_ms = now_ms - f->c.last_ms;
+
+    return idle_ms >= lv_idle_limit_ms(f, crowded) && idle_ms < 0u - LV_CLOCKS_APART_MS;
+}
+
 /* Look at the next part of the table and forget what has been silent for too long. */
 LV_INLINE void lv_sweep(struct lv_worker *w)
 {
@@ -265,14 +273,13 @@ LV_INLINE void lv_sweep(struct lv_worker *w)
         u32 hash;
 
         t->cursor = t->cursor + 1 < t->capacity ? t->cursor + 1 : 0;
-        if (f->c.state == LV_FLOW_FREE || w->now_ms - f->c.last_ms < lv_idle_limit_ms(f, crowded))
+        if (f->c.state == LV_FLOW_FREE || !lv_is_idle(f, w->now_ms, crowded))
             continue;
         key = f->key;
         hash = lv_table_hash(t, &key);
         lv_lock(lv_table_lock(t, hash));
-        /* Again, now that nobody else can change it. Another worker's clock may be a little ahead of ours. */
-        if (f->c.state != LV_FLOW_FREE && lv_key_eq(&f->key, &key) &&
-            (s32)(w->now_ms - f->c.last_ms) >= (s32)lv_idle_limit_ms(f, crowded)) {
+        /* Again, now that nobody else can change it. */
+        if (f->c.state != LV_FLOW_FREE && lv_key_eq(&f->key, &key) && lv_is_idle(f, w->now_ms, crowded)) {
             if (f->c.state == LV_FLOW_SYN_SENT) {
                 lv_refuse(w, f, hash, LV_E_TIMED_OUT);
             } else {

@@ -47,6 +47,7 @@ enum lv_flow_mark {
     LV_M_ECN = 0x02, /* SYN_SENT: ECN was agreed with the client */
     LV_M_ASK_SACK = 0x08, /* SYN_SENT: offered by the client and not told to it: does the server have it by now? */
     LV_M_ASK_ECN = 0x10,
+    LV_M_CHANGING = 0x40, /* from SYN_SENT to ESTABLISHED just now: who finds a record so cannot trust its numbers */
     LV_M_HIDE_ECN = 0x20, /* the server uses ECN, the client does not: packets must not be marked instead of dropped */
     LV_M_ANSWERED = 0x04, /* PASS: the client has spoken */
 };

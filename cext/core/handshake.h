@@ -238,6 +238,26 @@ LV_INLINE void lv_open_window(struct lv_worker *w, struct lv_flow *f, u32 server
     lv_flow_send(w, f, LV_OUTSIDE, &s);
 }
 
+/* A daemon may be killed between any two instructions; the compiler must not move others over these. */
+LV_INLINE void lv_changing(struct lv_flow *f, int changing)
+{
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    f->c.marks = (u8)(changing ? f->c.marks | LV_M_CHANGING : f->c.marks & ~LV_M_CHANGING);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+}
+
+/* A record of a predecessor: what was held for the server is gone, the client will send it again; the SYN too. */
+LV_INLINE void lv_handshake_resume(struct lv_worker *w, struct lv_flow *f)
+{
+    f->c.hold = 0;
+    if (f->c.state != LV_FLOW_SYN_SENT)
+        return;
+    f->c.flags &= (u8)~LV_F_FIN_C;
+    f->c.c_nxt = f->c.s_ack;
+    f->c.tries = 0;
+    lv_syn_timer(w, f);
+}
+
 /* The server's SYN-ACK: its options are learned, the translation is settled, the held data goes out. */
 LV_INLINE void lv_opened(struct lv_worker *w, struct lv_flow *f, const struct lv_tcp *t, const struct lv_opts *o)
 {
@@ -255,6 +275,7 @@ LV_INLINE void lv_opened(struct lv_worker *w, struct lv_flow *f, const struct lv
     if (f->c.marks & (LV_M_ECN | LV_M_ASK_ECN))
         asked |= LV_KNOWN_ECN;
     lv_learned_put(&w->ctx->learning, &f->key.server, f->key.sport, &so, asked, t->window, sv->wscale, w->now_ms);
+    lv_changing(f, 1);
     if ((f->c.marks & LV_M_ASK_ECN) && so.ecn)
         f->c.marks |= LV_M_HIDE_ECN;
     if (!(f->c.flags & LV_F_WSCALE)) {
@@ -280,6 +301,7 @@ LV_INLINE void lv_opened(struct lv_worker *w, struct lv_flow *f, const struct lv
     f->c.mss = o->mss;
     f->c.last_ms = w->now_ms;
     lv_flow_set_state(f, LV_FLOW_ESTABLISHED);
+    lv_changing(f, 0);
     lv_count_event(w, f->c.service, LV_E_OPENED);
     lv_deliver(w, f, o->tsval, t->window);
     if (sv->window_zero)

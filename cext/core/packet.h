@@ -126,9 +126,7 @@ LV_INLINE enum lv_kind lv_junk(struct lv_ip *ip, enum lv_reason reason)
 /* Are n bytes at p within the IP packet? Compared with both ends: `end` is the one that the BPF verifier knows. */
 LV_INLINE int lv_fits(const u8 *p, u32 n, const struct lv_ip *ip, const u8 *end)
 {
-#ifdef __bpf__
-    __asm__ volatile("" : "+r"(end)); /* the compiler knows that one comparison implies the other; the verifier does not */
-#endif
+    LV_OPAQUE(end); /* the compiler knows that one comparison implies the other; the verifier does not */
     return p + n <= end && p + n <= ip->end;
 }
 

@@ -6,7 +6,7 @@
  *
  * The record array is the only thing in shared memory. Hash heads, free list and locks are private and are rebuilt from
  * the records when a new daemon attaches, so that a daemon killed at any instruction leaves nothing that must be trusted
- * but records: one that was being written still has state FREE, because the state is stored last.
+ * but records: one that was being written still has state FREE, because the state is stored last, or LV_M_CHANGING.
  *
  * Full: lv_table_insert() returns NULL and the caller says so; nothing is evicted, because a flood cannot get here (only
  * clients that proved themselves do) and because every record is somebody's open connection. Closed records go early when
@@ -146,7 +146,7 @@ LV_INLINE void lv_table_attach(struct lv_table *t, struct lv_flow *flow, u32 cap
         struct lv_flow *f = &flow[i];
         u32 *first = &t->free;
 
-        if (f->c.state != LV_FLOW_FREE && f->c.state < LV_FLOW_STATES) {
+        if (f->c.state != LV_FLOW_FREE && f->c.state < LV_FLOW_STATES && !(f->c.marks & LV_M_CHANGING)) {
             first = &head[lv_table_hash(t, &f->key) & t->mask];
             t->used++;
             t->passing += f->c.state == LV_FLOW_PASS || f->c.state == LV_FLOW_PASS_CLOSED;

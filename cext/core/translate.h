@@ -46,10 +46,13 @@ LV_INLINE void lv_blank(struct lv_csum_diff *d, u8 *tcp, u32 at, u32 len)
     u32 i;
 
     for (i = 0; i < len && i < LV_OPTIONS_MAX_BYTES; i++) {
-        u32 shift = ((at + i) & 1) ? 0 : 8;
+        u32 here = at + i, shift = (here & 1) ? 0 : 8;
 
-        lv_diff16(d, (u16)((u32)tcp[at + i] << shift), (u16)(LV_OPT_NOP << shift));
-        tcp[at + i] = LV_OPT_NOP;
+        LV_OPAQUE(here);
+        if (here >= LV_TCP_HEADER_MAX)
+            return;
+        lv_diff16(d, (u16)((u32)tcp[here] << shift), (u16)(LV_OPT_NOP << shift));
+        tcp[here] = LV_OPT_NOP;
     }
 }
 
@@ -65,14 +68,19 @@ LV_INLINE void lv_translate_to_server(const struct lv_conn *f, u8 *tcp, const st
                     lv_window_rescale(lv_get16(tcp + 14), lv_wscale_own(f->wscale_c), lv_wscale_told(f->wscale_c)));
     if (o->sack_at) {
         if (f->flags & LV_F_SACK_S) {
-            for (i = 0; i < 8 && i < 2u * o->sack_blocks; i++)
-                lv_change32(d, tcp + o->sack_at + 4 * i, lv_get32(tcp + o->sack_at + 4 * i) - f->seq_delta,
-                            o->sack_at & 1);
+            for (i = 0; i < 8 && i < 2u * o->sack_blocks; i++) {
+                u32 at = o->sack_at + 4 * i;
+
+                LV_OPAQUE(at);
+                if (at > LV_TCP_HEADER_MAX - 4)
+                    break;
+                lv_change32(d, tcp + at, lv_get32(tcp + at) - f->seq_delta, at & 1);
+            }
         } else {
             lv_blank(d, tcp, o->sack_at - 2u, 2u + 8u * o->sack_blocks);
         }
     }
-    if (o->ts_at) {
+    if (o->ts_at && o->ts_at <= LV_TCP_HEADER_MAX - 8) {
         if (!(f->flags & LV_F_TS_S))
             lv_blank(d, tcp, o->ts_at - 2u, 10);
         else if ((tcp[13] & LV_ACK) && o->tsecr)
@@ -89,7 +97,7 @@ LV_INLINE void lv_translate_to_client(const struct lv_conn *f, u8 *tcp, const st
                     lv_window_rescale(lv_get16(tcp + 14), lv_wscale_own(f->wscale_s), lv_wscale_told(f->wscale_s)));
     if (o->sack_at && !(f->flags & LV_F_SACK_C))
         lv_blank(d, tcp, o->sack_at - 2u, 2u + 8u * o->sack_blocks);
-    if (o->ts_at && (f->flags & LV_F_TS_C))
+    if (o->ts_at && o->ts_at <= LV_TCP_HEADER_MAX - 8 && (f->flags & LV_F_TS_C))
         lv_change32(d, tcp + o->ts_at, o->tsval + f->ts_delta, o->ts_at & 1);
 }
 

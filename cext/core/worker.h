@@ -23,6 +23,7 @@ enum {
     LV_CHALLENGES_PER_S = 1000, /* RFC 5961 section 7 */
     LV_RETRANS_PER_S = 2000,    /* SYN-ACKs sent again, so that a flood that fits the cache is not answered twice */
     LV_TICK_MS = 10,
+    LV_CLOCKS_APART_MS = 60000, /* of two workers, at most */
     LV_SWEEP_TICKS = 200,       /* the whole table is looked at once in so many ticks: 2 s */
 };
 

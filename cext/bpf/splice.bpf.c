@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The splice in the kernel: tc programs on both NICs. A segment of an open flow is translated and sent straight out of the
+ * other NIC; what belongs to a handshake goes to user space; everything else goes on over the bridge.
+ *
+ * Owns: open flows. Called by: the kernel, for every packet that came in on either NIC, after GRO. Must not know: cookies.
+ *
+ * A packet is one buffer of up to 64 KiB here, its checksum may be left to a NIC (CHECKSUM_PARTIAL):
+ * bpf_l4_csum_replace() knows all cases.
+ */
+#include "common.h"
+
+enum {
+    LV_HEADERS_BYTES = 14 + 4 + 40 + 60, /* what is made linear at first */
+    LV_HEADERS_MORE_BYTES = 512,         /* with IPv6 extension headers */
+};
+
+LV_INLINE int lv_splice_drop(u32 service, enum lv_reason r)
+{
+    lv_count(service, r);
+    return TC_ACT_SHOT;
+}
+
+LV_INLINE void lv_fill_handover(struct __sk_buff *skb, struct lv_handover *h, u32 side, u32 len, u32 room)
+{
+    h->len = len;
+    h->side = (u8)side;
+    h->flags = 0;
+    h->vlan_proto = skb->vlan_present ? bpf_ntohs((u16)skb->vlan_proto) : 0;
+    h->vlan_tci = (u16)skb->vlan_tci;
+    LV_OPAQUE(len);
+    if (len < LV_ETHERNET_BYTES || len > room - sizeof(*h) || bpf_skb_load_bytes(skb, 0, h + 1, len))
+        h->len = 0;
+    bpf_ringbuf_submit(h, 0);
+}
+
+/* Hand the whole packet to user space; it is consumed either way. */
+__noinline int lv_hand_over(struct __sk_buff *skb, u32 side, u32 service)
+{
+    u32 len = skb->len;
+    struct lv_handover *h;
+
+    if (len <= LV_HANDOVER_SMALL - sizeof(*h)) {
+        h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_SMALL, 0);
+        if (h) {
+            lv_fill_handover(skb, h, side, len, LV_HANDOVER_SMALL);
+            return TC_ACT_SHOT;
+        }
+    } else if (len <= LV_HANDOVER_GSO - sizeof(*h)) {
+        h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_GSO, 0);
+        if (h) {
+            lv_fill_handover(skb, h, side, len, LV_HANDOVER_GSO);
+            return TC_ACT_SHOT;
+        }
+    }
+    return lv_splice_drop(service, LV_R_HANDOVER_FULL);
+}
+
+/* Stage: read the packet. Returns enum lv_kind. */
+__noinline int lv_splice_read(struct __sk_buff *skb)
+{
+    u8 *data = (u8 *)(long)skb->data, *end = (u8 *)(long)skb->data_end;
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    struct lv_pkt k = {};
+    u16 proto;
+    int at;
+
+    if (!s || data + LV_ETHERNET_BYTES > end)
+        return LV_KIND_OTHER;
+    lv_pkt_begin(&k);
+    if (skb->vlan_present) {
+        k.tags = 1;
+        k.tag_proto[0] = bpf_ntohs((u16)skb->vlan_proto);
+        k.tci[0] = (u16)skb->vlan_tci;
+    }
+    proto = lv_get16(data + 12);
+    at = LV_ETHERNET_BYTES + lv_parse_tags(&k, data + LV_ETHERNET_BYTES, end, &proto);
+    if (at < LV_ETHERNET_BYTES)
+        return LV_KIND_OTHER;
+    return lv_read_packet(s, &k, data, (u32)at, end, proto, skb->len - (u32)at);
+}
+
+/* Stage: read what an ICMP message quotes. */
+__noinline int lv_splice_read_quote(struct __sk_buff *skb)
+{
+    struct lv_scratch *s = lv_first(&lv_scratch);
+
+    if (!s)
+        return LV_KIND_OTHER;
+    return lv_read_quote(s, (u8 *)(long)skb->data, (u8 *)(long)skb->data_end);
+}
+
+/* Stage: translate the segment in place. 0, or an error of a helper. */
+__noinline int lv_splice_translate(struct __sk_buff *skb, u32 side)
+{
+    u8 *data = (u8 *)(long)skb->data, *end = (u8 *)(long)skb->data_end;
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    struct lv_csum_diff d = {0};
+    u32 l4, len;
+    struct lv_conn *c;
+    u16 sum;
+
+    if (!s)
+        return -1;
+    c = bpf_map_lookup_elem(&lv_flows, &s->key);
+    l4 = s->l4 & LV_IP6_WALK_MAX;
+    len = s->k.tcp.header_len;
+    if (!c || data + l4 + 20 > end)
+        return -1;
+    lv_copy(s->tcp, data + l4, 20);
+    lv_opts_read(&s->opts, s->tcp, len, 0);
+    if (side == LV_OUTSIDE)
+        lv_translate_to_server(c, s->tcp, &s->opts, &d);
+    else
+        lv_translate_to_client(c, s->tcp, &s->opts, &d);
+    LV_OPAQUE(len);
+    if (len < 20 || len > LV_TCP_HEADER_MAX || bpf_skb_store_bytes(skb, l4, s->tcp, len, 0))
+        return -1;
+    sum = lv_csum_fold(d.sum);
+    if (bpf_l4_csum_replace(skb, l4 + 16, 0, bpf_htons(sum), 0))
+        return -1;
+    if (side == LV_INSIDE && (c->marks & LV_M_HIDE_ECN)) {
+        u32 l3 = s->l3 & 0x1f;
+        u8 ip[12];
+
+        if (bpf_skb_load_bytes(skb, l3, ip, sizeof(ip)))
+            return -1;
+        lv_hide_ecn(ip, s->k.ip.family);
+        if (bpf_skb_store_bytes(skb, l3, ip, sizeof(ip), 0))
+            return -1;
+    }
+    return 0;
+}
+
+/* A segment of an open or closed flow. */
+LV_INLINE int lv_splice_flow(struct __sk_buff *skb, struct lv_scratch *s, const struct lv_bpf_config *config,
+                             struct lv_conn *c, u32 side)
+{
+    enum lv_reason reason;
+    u8 before = c->state;
+
+    if ((s->k.tcp.flags & LV_SYN) && side == LV_OUTSIDE && (s->k.tcp.flags & LV_ACK))
+        return lv_splice_drop(c->service, LV_R_NO_FLOW);
+    if (s->k.tcp.flags & LV_SYN) /* challenge, repeated SYN-ACK, ports used again */
+        return lv_hand_over(skb, side, c->service);
+    reason = lv_flow_track(c, &s->k.tcp, side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE, lv_now_ms(s->now_ns));
+    if (reason != LV_R_COUNT)
+        return lv_splice_drop(c->service, reason);
+    if (before == LV_FLOW_ESTABLISHED && c->state == LV_FLOW_CLOSED)
+        lv_count_ev(c->service, LV_E_CLOSED);
+    if (lv_splice_translate(skb, side))
+        return TC_ACT_SHOT;
+    lv_count_ev(c->service, LV_E_TRANSLATED);
+    return (int)bpf_redirect(config->ifindex[side == LV_INSIDE ? LV_OUTSIDE : LV_INSIDE], 0);
+}
+
+/* No flow, from the servers' side: they are believed, and what they say is the knowledge by which answers pass. */
+LV_INLINE int lv_splice_know(struct __sk_buff *skb, struct lv_scratch *s, const struct lv_bpf_config *config,
+                             const struct lv_services *services)
+{
+    u32 service = lv_ask_service(&s->k, &s->key.server, s->key.sport);
+    u8 flags = s->k.tcp.flags;
+    struct lv_conn c = {};
+
+    if (!services->service[service & (LV_SERVICES_MAX - 1)].protect)
+        return TC_ACT_OK;
+    if ((flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) /* late: user space answers with RST */
+        return lv_hand_over(skb, LV_INSIDE, service);
+    if ((flags & LV_RST) || config->pass_full)
+        return TC_ACT_OK;
+    c.state = LV_FLOW_PASS;
+    c.service = (u16)service;
+    c.tags = lv_tags_pack(&s->k);
+    c.opened_ms = lv_now_ms(s->now_ns);
+    lv_flow_track_pass(&c, &s->k.tcp, LV_INSIDE, c.opened_ms);
+    bpf_map_update_elem(&lv_flows, &s->key, &c, BPF_NOEXIST); /* full: it passes without being known */
+    return TC_ACT_OK;
+}
+
+LV_INLINE int lv_splice_tcp(struct __sk_buff *skb, struct lv_scratch *s, const struct lv_bpf_config *config, u32 side)
+{
+    const struct lv_services *services = lv_services_now(config);
+    struct lv_conn *c;
+
+    lv_flow_key(&s->key, &s->k, side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE);
+    c = bpf_map_lookup_elem(&lv_flows, &s->key);
+    if (!services)
+        return TC_ACT_OK;
+    if (!c)
+        return side == LV_INSIDE ? lv_splice_know(skb, s, config, services) : TC_ACT_OK;
+    switch (c->state) {
+    case LV_FLOW_SYN_SENT:
+        return lv_hand_over(skb, side, c->service);
+    case LV_FLOW_PASS_CLOSED:
+        if (side == LV_INSIDE && (s->k.tcp.flags & (LV_SYN | LV_ACK)) == LV_SYN) { /* the server uses its port again */
+            c->flags = 0;
+            c->s_ack = 0;
+            c->state = LV_FLOW_PASS;
+        }
+        lv_flow_track_pass(c, &s->k.tcp, side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE, lv_now_ms(s->now_ns));
+        return TC_ACT_OK;
+    case LV_FLOW_PASS:
+        lv_flow_track_pass(c, &s->k.tcp, side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE, lv_now_ms(s->now_ns));
+        return TC_ACT_OK;
+    default:
+        return lv_splice_flow(skb, s, config, c, side);
+    }
+}
+
+/* ICMP errors from the servers' side. Those from outside were the gate's. */
+LV_INLINE int lv_splice_icmp(struct __sk_buff *skb, struct lv_scratch *s, u32 side)
+{
+    struct lv_conn *c;
+
+    if (side == LV_OUTSIDE || lv_splice_read_quote(skb) != LV_KIND_ICMP_ERROR)
+        return TC_ACT_OK;
+    lv_flow_key_quoted(&s->key, &s->k, LV_INSIDE);
+    c = bpf_map_lookup_elem(&lv_flows, &s->key);
+    if (!c || c->state == LV_FLOW_PASS || c->state == LV_FLOW_PASS_CLOSED)
+        return TC_ACT_OK;
+    return lv_hand_over(skb, side, c->service);
+}
+
+LV_INLINE int lv_splice(struct __sk_buff *skb, u32 side)
+{
+    const struct lv_bpf_config *config = lv_first(&lv_config);
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    u32 want = skb->len < LV_HEADERS_BYTES ? skb->len : LV_HEADERS_BYTES;
+    int kind;
+
+    if (!config || !s)
+        return TC_ACT_OK;
+    if ((u64)(long)skb->data + want > (u64)(long)skb->data_end && bpf_skb_pull_data(skb, want))
+        return TC_ACT_OK;
+    s->now_ns = bpf_ktime_get_ns();
+    kind = lv_splice_read(skb);
+    if (kind == LV_KIND_JUNK && skb->len > LV_HEADERS_BYTES) { /* perhaps its headers are longer than what is linear */
+        want = skb->len < LV_HEADERS_MORE_BYTES ? skb->len : LV_HEADERS_MORE_BYTES;
+        if (bpf_skb_pull_data(skb, want))
+            return TC_ACT_OK;
+        kind = lv_splice_read(skb);
+    }
+    if (kind == LV_KIND_TCP && !s->k.ip.fragment)
+        return lv_splice_tcp(skb, s, config, side);
+    return kind == LV_KIND_ICMP_ERROR ? lv_splice_icmp(skb, s, side) : TC_ACT_OK;
+}
+
+SEC("tc")
+int lv_splice_outside(struct __sk_buff *skb)
+{
+    return lv_splice(skb, LV_OUTSIDE);
+}
+
+SEC("tc")
+int lv_splice_inside(struct __sk_buff *skb)
+{
+    return lv_splice(skb, LV_INSIDE);
+}
+
+char lv_license[] SEC("license") = "GPL";
