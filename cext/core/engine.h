@@ -19,12 +19,12 @@
 
 /* A packet as an engine hands it over. */
 struct lv_frame {
-    u8 *data;       /* first byte after the Ethernet header and after a VLAN tag that came out of band */
-    u32 len;        /* bytes at data */
-    u32 room;       /* bytes that may be written at data, at least len */
-    u16 proto;      /* EtherType of data */
-    u8 side;        /* enum lv_side, of the NIC it came in on */
-    u8 has_l2;      /* dst and src are known */
+    u8 *data;  /* first byte after the Ethernet header and after a VLAN tag that came out of band */
+    u32 len;   /* bytes at data */
+    u32 room;  /* bytes that may be written at data, at least len */
+    u16 proto; /* EtherType of data */
+    u8 side;   /* enum lv_side, of the NIC it came in on */
+    u8 has_l2; /* dst and src are known */
     u8 dst[6], src[6];
     u16 vlan_proto; /* of the tag out of band, 0: none */
     u16 vlan_tci;
@@ -118,8 +118,7 @@ LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, con
             f->c.state = LV_FLOW_PASS;
         }
         break;
-    case LV_FLOW_PASS:
-        break;
+    case LV_FLOW_PASS: break;
     default:
         if (side == LV_OUTSIDE) {
             if (synack)
@@ -216,48 +215,44 @@ LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame 
             return lv_drop(w, service, LV_R_FRAGMENT);
         lv_ether_make(&back, LV_OUTSIDE, f->src, f->dst, lv_tags_pack(&k), k.tci, f->has_l2);
         return lv_tcp(w, &k, &back, side);
-    case LV_KIND_ICMP_ERROR:
-        return lv_icmp(w, &k, side);
-    case LV_KIND_FRAGMENT:
-        return lv_fragment(w, &k, side);
+    case LV_KIND_ICMP_ERROR: return lv_icmp(w, &k, side);
+    case LV_KIND_FRAGMENT: return lv_fragment(w, &k, side);
     case LV_KIND_JUNK:
         if (side == LV_INSIDE)
             return lv_pass(w, LV_SERVICE_NONE);
         return lv_drop(w, LV_SERVICE_NONE, (enum lv_reason)k.ip.reason);
-    default:
-        break;
+    default: break;
     }
     return lv_pass(w, LV_SERVICE_NONE);
 }
 
 /* How long a record may be silent. */
-LV_INLINE u32 lv_idle_limit_ms(const struct lv_flow *f, int crowded)
+LV_INLINE u32 lv_idle_limit_ms(const struct lv_conn *f, int crowded)
 {
     const u8 fins = LV_F_FIN_C | LV_F_FIN_S;
 
-    switch (f->c.state) {
-    case LV_FLOW_SYN_SENT:
-        return LV_IDLE_SYN_SENT_MS;
+    switch (f->state) {
+    case LV_FLOW_SYN_SENT: return LV_IDLE_SYN_SENT_MS;
     case LV_FLOW_CLOSED:
     case LV_FLOW_PASS_CLOSED:
         if (crowded)
             return LV_IDLE_CLOSED_CROWDED_MS;
-        return (f->c.flags & LV_F_RESET) ? LV_IDLE_RESET_MS : LV_IDLE_CLOSED_MS;
+        return (f->flags & LV_F_RESET) ? LV_IDLE_RESET_MS : LV_IDLE_CLOSED_MS;
     default:
-        if ((f->c.flags & fins) == fins || (f->c.flags & LV_F_RESET))
+        if ((f->flags & fins) == fins || (f->flags & LV_F_RESET))
             return LV_IDLE_LAST_ACK_MS;
-        if (f->c.state == LV_FLOW_PASS && !(f->c.marks & LV_M_ANSWERED))
+        if (f->state == LV_FLOW_PASS && !(f->marks & LV_M_ANSWERED))
             return LV_IDLE_LAST_ACK_MS;
-        return (f->c.flags & fins) ? LV_IDLE_HALF_CLOSED_MS : LV_IDLE_ESTABLISHED_MS;
+        return (f->flags & fins) ? LV_IDLE_HALF_CLOSED_MS : LV_IDLE_ESTABLISHED_MS;
     }
 }
 
 /* Has it been silent for too long? Another worker's clock may be a little ahead of ours, so its last packet too. */
 LV_INLINE int lv_is_idle(const struct lv_flow *f, u32 now_ms, int crowded)
 {
-    u32 idle_ms = now_ms - f->c.last_ms;
+    u32 idle_ms = now_ms - f->last_ms;
 
-    return idle_ms >= lv_idle_limit_ms(f, crowded) && idle_ms < 0u - LV_CLOCKS_APART_MS;
+    return idle_ms >= lv_idle_limit_ms(&f->c, crowded) && idle_ms < 0u - LV_CLOCKS_APART_MS;
 }
 
 /* Look at the next part of the table and forget what has been silent for too long. */

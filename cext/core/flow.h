@@ -32,24 +32,24 @@ enum lv_flow_state {
 };
 
 enum lv_flow_flag {
-    LV_F_TS_C = 0x01,    /* the client sends timestamps */
-    LV_F_TS_S = 0x02,    /* the server agreed to them */
-    LV_F_SACK_S = 0x04,  /* the server agreed to SACK */
-    LV_F_FIN_C = 0x08,   /* FIN of the client seen, fin_c is the number after it */
+    LV_F_TS_C = 0x01,   /* the client sends timestamps */
+    LV_F_TS_S = 0x02,   /* the server agreed to them */
+    LV_F_SACK_S = 0x04, /* the server agreed to SACK */
+    LV_F_FIN_C = 0x08,  /* FIN of the client seen, fin_c is the number after it */
     LV_F_FIN_S = 0x10,
-    LV_F_RESET = 0x20,   /* closed by RST; ESTABLISHED: the server talked on, the client has not since */
-    LV_F_WSCALE = 0x40,  /* SYN_SENT: our SYN has a window scale */
-    LV_F_SACK_C = 0x80,  /* the client and we agreed on SACK */
+    LV_F_RESET = 0x20,  /* closed by RST; ESTABLISHED: the server talked on, the client has not since */
+    LV_F_WSCALE = 0x40, /* SYN_SENT: our SYN has a window scale */
+    LV_F_SACK_C = 0x80, /* the client and we agreed on SACK */
 };
 
 enum lv_flow_mark {
-    LV_M_L2 = 0x01,  /* MACs are known */
-    LV_M_ECN = 0x02, /* SYN_SENT: ECN was agreed with the client */
+    LV_M_L2 = 0x01,       /* MACs are known */
+    LV_M_ECN = 0x02,      /* SYN_SENT: ECN was agreed with the client */
+    LV_M_ANSWERED = 0x04, /* PASS: the client has spoken */
     LV_M_ASK_SACK = 0x08, /* SYN_SENT: offered by the client and not told to it: does the server have it by now? */
     LV_M_ASK_ECN = 0x10,
-    LV_M_CHANGING = 0x40, /* from SYN_SENT to ESTABLISHED just now: who finds a record so cannot trust its numbers */
     LV_M_HIDE_ECN = 0x20, /* the server uses ECN, the client does not: packets must not be marked instead of dropped */
-    LV_M_ANSWERED = 0x04, /* PASS: the client has spoken */
+    LV_M_CHANGING = 0x40, /* from SYN_SENT to ESTABLISHED just now: who finds a record so cannot trust its numbers */
 };
 
 /* What is known of a connection, beside its key. A BPF map keeps this by lv_key; a table keeps both in one record. */
@@ -64,8 +64,8 @@ struct lv_conn {
     u32 c_nxt, s_nxt; /* one past the highest sequence number sent */
     u32 c_ack, s_ack; /* highest acknowledgement sent, c_ack in the server's numbering */
     u32 fin_c, fin_s;
-    u32 tsval;        /* the client's latest TSval seen in the handshake */
-    u32 last_ms;      /* last packet */
+    u32 tsval;   /* the client's latest TSval seen in the handshake */
+    u32 last_ms; /* last packet */
     u32 opened_ms;
     u32 hold;         /* hold.h: early data, 0: none */
     u16 c_win, s_win; /* as last sent, not scaled. SYN_SENT: s_win is the window our SYN offers */
@@ -263,8 +263,7 @@ LV_INLINE void lv_flow_track_pass(struct lv_conn *f, const struct lv_tcp *t, enu
     } else {
         f->marks |= LV_M_ANSWERED;
         /* Of the client only a RST that the server accepts: with the number it expects, or about its SYN. */
-        if ((t->flags & LV_RST) &&
-            ((f->s_ack && t->seq == f->s_ack) || ((t->flags & LV_ACK) && t->ack == f->s_nxt)))
+        if ((t->flags & LV_RST) && ((f->s_ack && t->seq == f->s_ack) || ((t->flags & LV_ACK) && t->ack == f->s_nxt)))
             f->flags |= LV_F_RESET;
     }
     if ((f->flags & LV_F_RESET) || (f->flags & fins) == fins)

@@ -16,7 +16,7 @@
 
 enum {
     LV_HALF_WAYS = 4,
-    LV_HALF_RETRIES = 3,   /* SYN-ACK again 1, 3 and 7 s after the first, well within the life of a cookie */
+    LV_HALF_RETRIES = 3,     /* SYN-ACK again 1, 3 and 7 s after the first, well within the life of a cookie */
     LV_HALF_SCAN_TICKS = 25, /* the whole cache is looked at once in so many ticks: 250 ms */
 };
 
@@ -35,9 +35,9 @@ struct lv_half {
     u32 tsval_c; /* the client's */
     u32 tsval;   /* ours in the SYN-ACK */
     u32 made_ms;
-    u16 mss;       /* the client's, 0 if it named none */
-    u16 window;    /* the client's, in its SYN */
-    u16 mss_told;  /* to the client */
+    u16 mss;      /* the client's, 0 if it named none */
+    u16 window;   /* the client's, in its SYN */
+    u16 mss_told; /* to the client */
     u16 service;
     u8 wscale;      /* the client's or LV_WSCALE_NONE */
     u8 wscale_told; /* to the client: the server's, or LV_WSCALE_NONE */

@@ -45,13 +45,16 @@ LV_INLINE void lv_flow_forget(struct lv_worker *w, struct lv_flow *f, u32 hash)
 {
     struct lv_ctx *c = w->ctx;
 
+    if (c->on_forget)
+        c->on_forget(c->owner, &f->key);
     lv_hold_release(&c->hold, &f->c.hold);
     if (f->c.state == LV_FLOW_PASS || f->c.state == LV_FLOW_PASS_CLOSED)
         __atomic_fetch_sub(&c->table.passing, 1, __ATOMIC_RELAXED);
     lv_table_remove(&c->table, f, hash);
 }
 
-LV_INLINE void lv_send_rst(struct lv_worker *w, const struct lv_flow *f, enum lv_side towards, u32 seq, u32 ack, int has_ack)
+LV_INLINE void lv_send_rst(struct lv_worker *w, const struct lv_flow *f, enum lv_side towards, u32 seq, u32 ack,
+                           int has_ack)
 {
     struct lv_segment s;
 
@@ -93,7 +96,8 @@ LV_INLINE void lv_send_syn(struct lv_worker *w, struct lv_flow *f)
 
 LV_INLINE void lv_syn_timer(struct lv_worker *w, const struct lv_flow *f)
 {
-    lv_ring_push(&w->syn_ring[f->c.tries], (u32)(f - w->ctx->table.flow), f->c.opened_ms, w->now_ms + lv_syn_delay_ms[f->c.tries]);
+    lv_ring_push(&w->syn_ring[f->c.tries], (u32)(f - w->ctx->table.flow), f->c.opened_ms,
+                 w->now_ms + lv_syn_delay_ms[f->c.tries]);
 }
 
 /* Begin: the record is filled; send the SYN and wait. */
@@ -106,6 +110,12 @@ LV_INLINE void lv_handshake_start(struct lv_worker *w, struct lv_flow *f)
     lv_syn_timer(w, f);
 }
 
+/* Is the TCP checksum right, or left to be completed where that is possible? */
+LV_INLINE int lv_checksum_believed(const struct lv_worker *w, const struct lv_ip *ip)
+{
+    return lv_tcp_checksum_ok(ip) || (w->ctx->config.partial_checksums && lv_tcp_checksum_is_partial(ip));
+}
+
 /* Hold the data and FIN of a segment if they are the next ones. The checksum is verified here, because what is held
  * leaves with a new one. Returns the reason to count. */
 LV_INLINE enum lv_reason lv_hold_segment(struct lv_worker *w, struct lv_flow *f, const struct lv_pkt *k)
@@ -116,7 +126,7 @@ LV_INLINE enum lv_reason lv_hold_segment(struct lv_worker *w, struct lv_flow *f,
 
     if (!k->tcp.payload_len && !(k->tcp.flags & LV_FIN))
         return LV_R_EARLY;
-    if (!lv_tcp_checksum_ok(&k->ip))
+    if (!lv_checksum_believed(w, &k->ip))
         return LV_R_TCP_CHECKSUM;
     /* LIMIT: urgent data before the server's answer is left to the client's retransmission, not held. */
     if (skip > k->tcp.payload_len || (k->tcp.flags & LV_URG) || (f->c.flags & LV_F_FIN_C))
@@ -345,7 +355,8 @@ LV_INLINE void lv_handshake_tick(struct lv_worker *w)
             u32 hash = lv_table_hash(table, &key);
 
             lv_lock(lv_table_lock(table, hash));
-            if (lv_key_eq(&f->key, &key) && f->c.state == LV_FLOW_SYN_SENT && f->c.opened_ms == t.stamp && f->c.tries == stage) {
+            if (lv_key_eq(&f->key, &key) && f->c.state == LV_FLOW_SYN_SENT && f->c.opened_ms == t.stamp &&
+                f->c.tries == stage) {
                 if (stage == LV_SYN_STAGES - 1) {
                     lv_refuse(w, f, hash, LV_E_TIMED_OUT);
                 } else {

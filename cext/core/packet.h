@@ -418,6 +418,23 @@ LV_INLINE int lv_tcp_checksum_ok(const struct lv_ip *ip)
                                       lv_pseudo_sum(ip->family, &ip->src, &ip->dst, LV_IPPROTO_TCP, len))) == 0xffff;
 }
 
+/* The checksum field holds only the sum of the pseudo header: CHECKSUM_PARTIAL of Linux, the sender's NIC was to do it. */
+LV_INLINE int lv_tcp_checksum_is_partial(const struct lv_ip *ip)
+{
+    u32 len = (u32)(ip->end - ip->l4);
+
+    return lv_get16(ip->l4 + 16) ==
+           lv_csum_fold(lv_pseudo_sum(ip->family, &ip->src, &ip->dst, LV_IPPROTO_TCP, len));
+}
+
+/* Do what the NIC was to do. */
+LV_INLINE void lv_tcp_checksum_complete(const struct lv_ip *ip)
+{
+    u32 len = (u32)(ip->end - ip->l4);
+
+    lv_put16(ip->l4 + 16, (u16)~lv_csum_fold(lv_csum_bytes(ip->l4, len, 0)));
+}
+
 LV_INLINE int lv_ip_checksum_ok(const struct lv_ip *ip)
 {
     return ip->family == 6 || lv_csum_fold(lv_csum_bytes(ip->l3, (u32)(ip->l4 - ip->l3), 0)) == 0xffff;

@@ -47,7 +47,8 @@ LV_INLINE void lv_ack_again(struct lv_worker *w, const struct lv_flow *f, const 
     lv_flow_send(w, f, LV_INSIDE, &s);
 }
 
-LV_INLINE void lv_apply(struct lv_worker *w, struct lv_flow *f, struct lv_pkt *k, enum lv_side side, const struct lv_opts *o)
+LV_INLINE void lv_apply(struct lv_worker *w, struct lv_flow *f, struct lv_pkt *k, enum lv_side side,
+                        const struct lv_opts *o)
 {
     struct lv_csum_diff d = {0};
 

@@ -52,8 +52,9 @@ LV_INLINE int lv_half_is_due(const struct lv_half *e, u32 age_ms)
 }
 
 /* Remember a SYN and choose the cookie and options that answer it; `o` are its options, `link` leads back to its sender. */
-LV_INLINE void lv_half_fill(struct lv_half *e, const struct lv_pkt *k, const struct lv_key *key, const struct lv_opts *o,
-                            const struct lv_service *sv, const struct lv_ether *link, const struct lv_synack_env *env)
+LV_INLINE void lv_half_fill(struct lv_half *e, const struct lv_pkt *k, const struct lv_key *key,
+                            const struct lv_opts *o, const struct lv_service *sv, const struct lv_ether *link,
+                            const struct lv_synack_env *env)
 {
     struct lv_server_options so;
     struct lv_cookie_bits bits;
@@ -81,7 +82,8 @@ LV_INLINE void lv_half_fill(struct lv_half *e, const struct lv_pkt *k, const str
     bits.mss = o->mss ? o->mss : 536;
     bits.wscale = e->wscale_told == LV_WSCALE_NONE ? LV_WSCALE_NONE : o->wscale;
     bits.sack_ok = !!(flags & LV_HALF_SACK);
-    e->isn = lv_cookie_make(env->keys, k->ip.family, &key->client, &key->server, key->cport, key->sport, k->tcp.seq, &bits);
+    e->isn =
+        lv_cookie_make(env->keys, k->ip.family, &key->client, &key->server, key->cport, key->sport, k->tcp.seq, &bits);
     ts = env->now_ms + env->ts_offset;
     e->tsval = (ts & ~((1u << LV_TS_BITS) - 1)) | (bits.wscale & LV_TS_WSCALE_MASK) |
                ((flags & LV_HALF_ECN) ? (u32)LV_TS_ECN : 0);

@@ -36,9 +36,9 @@ struct lv_spinlock {
 struct lv_table {
     struct lv_flow *flow; /* shared memory, `capacity` records */
     u32 capacity;
-    u32 mask;   /* heads - 1 */
-    u32 *head;  /* private: first record of each chain */
-    u32 free;   /* first free record, chained by next */
+    u32 mask;  /* heads - 1 */
+    u32 *head; /* private: first record of each chain */
+    u32 free;  /* first free record, chained by next */
     u32 used;
     u32 passing; /* of those used, in state PASS: at most half, so that they cannot keep clients out */
     u32 cursor;  /* sweep */

@@ -44,6 +44,7 @@ struct lv_config {
     u8 out_layer[2];        /* enum lv_layer towards each side */
     u8 secret[LV_SECRET_BYTES];
     u32 ts_offset;          /* so that our timestamps do not tell the uptime */
+    u8 partial_checksums;   /* packets are seen before a NIC (or its stand-in) has completed their checksum */
 };
 
 struct lv_timer {
@@ -66,6 +67,9 @@ struct lv_ctx {
     struct lv_hold hold;
     struct lv_learning learning;
     const struct lv_services *services; /* swapped whole; see lv_worker.quiescent */
+    /* Called with each key that is forgotten, for an engine that keeps the flows elsewhere too; may be 0. */
+    void (*on_forget)(void *owner, const struct lv_key *key);
+    void *owner;
 };
 
 struct lv_worker {
