@@ -31,7 +31,6 @@ cdef extern from "core/engine.h" nogil:
         LV_EPOCH_S
         LV_SECRET_BYTES
         LV_FLOW_FREE
-        LV_FLOW_SYN_SENT
 
     struct lv_addr:
         u8 *b
@@ -45,9 +44,7 @@ cdef extern from "core/engine.h" nogil:
 
     struct lv_conn:
         u8 state
-        u8 tries
         u16 service
-        u32 hold
         u32 last_ms
         u32 opened_ms
 
@@ -170,7 +167,7 @@ cdef extern from "core/engine.h" nogil:
     void lv_hold_init(lv_hold *h, lv_hold_block *memory, u32 blocks, u32 per_flow_bytes)
     void lv_cookie_start(lv_cookie_keys *ks, const u8 *secret, u32 epoch, u32 now_ms)
     u16 lv_service_of_flow(const lv_services *s, const lv_flow *f)
-    void lv_syn_timer(lv_worker_full *w, const lv_flow *f)
+    void lv_handshake_resume(lv_worker_full *w, lv_flow *f)
 
 cdef extern from * nogil:
     """
@@ -322,6 +319,7 @@ def _make_file(path, flows, learned, records):
         os.rename(new, path)
     except BaseException:
         os.close(file)
+        os.unlink(new)
         raise
     return file
 
@@ -330,13 +328,14 @@ cdef bytes _live_records(bytes raw, u32 most):
     """The records in use, the most recently used first if there are more than `most`."""
     cdef const u8 *p = raw
     cdef u32 i
+    cdef u32 now_ms = <u32>((time.monotonic_ns() // 1000000) & 0xFFFFFFFF)
     live = []
     for i in range(len(raw) // sizeof(lv_flow)):
         flow = <const lv_flow *>(p + i * sizeof(lv_flow))
         if flow.c.state != LV_FLOW_FREE:
-            live.append((flow.c.last_ms, i))
+            live.append((<u32>(now_ms - flow.c.last_ms), i))
     if len(live) > most:
-        live.sort(reverse=True)
+        live.sort()
     size = sizeof(lv_flow)
     return b"".join(raw[i * size:(i + 1) * size] for _, i in live[:most])
 
@@ -446,19 +445,16 @@ cdef class Dataplane:
         lv_worker_clock(self.workers[index], <u32>(now_ms & 0xFFFFFFFF), realtime_s)
 
     def _resume(self):
-        """Records of a predecessor: what it held is gone, its timers are set anew, its service numbers mean nothing
-        (set_services() finds new ones)."""
+        """Records of a predecessor: their timers are set anew, their service numbers mean nothing (set_services() finds
+        new ones)."""
         cdef lv_worker_full *w = <lv_worker_full *>self.workers[0]
         cdef lv_table *t = &w.ctx.table
         cdef u32 i
         for i in range(t.capacity):
             if t.flow[i].c.state == LV_FLOW_FREE:
                 continue
-            t.flow[i].c.hold = 0
             t.flow[i].c.service = 0
-            if t.flow[i].c.state == LV_FLOW_SYN_SENT:
-                t.flow[i].c.tries = 0
-                lv_syn_timer(w, &t.flow[i])
+            lv_handshake_resume(w, &t.flow[i])
 
     cdef lv_worker *worker(self, int index) except NULL:
         if not 0 <= index < self.worker_count:
@@ -476,7 +472,7 @@ cdef class Dataplane:
         self._publish(intervals, rules, {slots[spec.name]: spec for spec in services})
         self.slots = slots
         for i in range(ctx.table.capacity):
-            if ctx.table.flow[i].c.state != LV_FLOW_FREE and ctx.table.flow[i].c.service == 0:
+            if ctx.table.flow[i].c.state != LV_FLOW_FREE:
                 ctx.table.flow[i].c.service = lv_service_of_flow(self.current, &ctx.table.flow[i])
 
     def _slots_for(self, names):
