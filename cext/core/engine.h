@@ -250,7 +250,7 @@ LV_INLINE u32 lv_idle_limit_ms(const struct lv_conn *f, int crowded)
 /* Has it been silent for too long? Another worker's clock may be a little ahead of ours, so its last packet too. */
 LV_INLINE int lv_is_idle(const struct lv_flow *f, u32 now_ms, int crowded)
 {
-    u32 idle_ms = now_ms - f->last_ms;
+    u32 idle_ms = now_ms - f->c.last_ms;
 
     return idle_ms >= lv_idle_limit_ms(&f->c, crowded) && idle_ms < 0u - LV_CLOCKS_APART_MS;
 }
