@@ -39,8 +39,8 @@ struct {
     __uint(max_entries, 2);
     __uint(map_flags, BPF_F_MMAPABLE);
     __type(key, u32);
-    __type(value, struct lv_services);
-} lv_services SEC(".maps");
+    __type(value, struct lv_services_flat);
+} lv_service_tables SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -136,7 +136,7 @@ LV_INLINE const struct lv_services *lv_services_now(const struct lv_bpf_config *
 {
     u32 which = config->services & 1;
 
-    return bpf_map_lookup_elem(&lv_services, &which);
+    return bpf_map_lookup_elem(&lv_service_tables, &which);
 }
 
 /* A question to the service table. */

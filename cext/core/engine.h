@@ -192,6 +192,17 @@ LV_INLINE enum lv_verdict lv_fragment(struct lv_worker *w, const struct lv_pkt *
     return lv_drop(w, service, LV_R_FRAGMENT);
 }
 
+/* What a frame says before it is parsed: the tag that came out of band. */
+LV_INLINE void lv_frame_begin(struct lv_pkt *k, const struct lv_frame *f)
+{
+    lv_pkt_begin(k);
+    if (f->vlan_proto) {
+        k->tags = 1;
+        k->tag_proto[0] = f->vlan_proto;
+        k->tci[0] = f->vlan_tci;
+    }
+}
+
 LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame *f)
 {
     enum lv_side side = f->side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE;
@@ -200,12 +211,7 @@ LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame 
     enum lv_kind kind;
     u16 service;
 
-    lv_pkt_begin(&k);
-    if (f->vlan_proto) {
-        k.tags = 1;
-        k.tag_proto[0] = f->vlan_proto;
-        k.tci[0] = f->vlan_tci;
-    }
+    lv_frame_begin(&k, f);
     kind = lv_parse(&k, f->data, f->data + f->len, f->proto);
     if (kind == LV_KIND_TCP && side == LV_OUTSIDE && lv_source_impossible(&k.ip))
         kind = lv_junk(&k.ip, LV_R_IP_SOURCE);
@@ -248,11 +254,11 @@ LV_INLINE u32 lv_idle_limit_ms(const struct lv_conn *f, int crowded)
 }
 
 /* Has it been silent for too long? Another worker's clock may be a little ahead of ours, so its last packet too. */
-LV_INLINE int lv_is_idle(const struct lv_flow *f, u32 now_ms, int crowded)
+LV_INLINE int lv_is_idle(const struct lv_conn *f, u32 now_ms, int crowded)
 {
-    u32 idle_ms = now_ms - f->c.last_ms;
+    u32 idle_ms = now_ms - f->last_ms;
 
-    return idle_ms >= lv_idle_limit_ms(&f->c, crowded) && idle_ms < 0u - LV_CLOCKS_APART_MS;
+    return idle_ms >= lv_idle_limit_ms(f, crowded) && idle_ms < 0u - LV_CLOCKS_APART_MS;
 }
 
 /* Look at the next part of the table and forget what has been silent for too long. */
@@ -268,13 +274,13 @@ LV_INLINE void lv_sweep(struct lv_worker *w)
         u32 hash;
 
         t->cursor = t->cursor + 1 < t->capacity ? t->cursor + 1 : 0;
-        if (f->c.state == LV_FLOW_FREE || !lv_is_idle(f, w->now_ms, crowded))
+        if (f->c.state == LV_FLOW_FREE || !lv_is_idle(&f->c, w->now_ms, crowded))
             continue;
         key = f->key;
         hash = lv_table_hash(t, &key);
         lv_lock(lv_table_lock(t, hash));
         /* Again, now that nobody else can change it. */
-        if (f->c.state != LV_FLOW_FREE && lv_key_eq(&f->key, &key) && lv_is_idle(f, w->now_ms, crowded)) {
+        if (f->c.state != LV_FLOW_FREE && lv_key_eq(&f->key, &key) && lv_is_idle(&f->c, w->now_ms, crowded)) {
             if (f->c.state == LV_FLOW_SYN_SENT) {
                 lv_refuse(w, f, hash, LV_E_TIMED_OUT);
             } else {

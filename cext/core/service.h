@@ -42,19 +42,28 @@ struct lv_interval {
     u32 first, count; /* port rules */
 };
 
-struct lv_services {
+/* As a BPF map holds it: everything in one piece. */
+struct lv_services_flat {
     u32 intervals, rules;
     u32 search_step; /* largest power of two that is not above `intervals`, 0 for none */
     u32 pad;
-#ifdef __bpf__
     struct lv_interval interval[LV_INTERVALS_MAX];
     struct lv_port_rule rule[LV_RULES_MAX];
-#else
-    const struct lv_interval *interval;
-    const struct lv_port_rule *rule;
-#endif
     struct lv_service service[LV_SERVICES_MAX];
 };
+
+#ifdef __bpf__
+#define lv_services lv_services_flat
+#else
+struct lv_services {
+    u32 intervals, rules;
+    u32 search_step;
+    u32 pad;
+    const struct lv_interval *interval;
+    const struct lv_port_rule *rule;
+    struct lv_service service[LV_SERVICES_MAX];
+};
+#endif
 
 LV_INLINE u64 lv_addr_half(const u8 *p)
 {
