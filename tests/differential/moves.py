@@ -71,6 +71,7 @@ class Talk:
     ack_shift: int
     window: int
     stamps: bool
+    ecn: int  # of the IP header
     sack: tuple[int, ...]  # left edges, relative to the ACK; blocks of 100 bytes
 
     def play(self, scene: Scene) -> None:
@@ -85,7 +86,7 @@ class Talk:
             edges = tuple(ack + left + width & MASK for left in self.sack for width in (0, 100))
             options += [("NOP", None), ("NOP", None), ("SAck", edges)]
         send = scene.from_client if self.client else scene.from_server
-        send(flags=self.flags, seq=seq, ack=ack, window=self.window, options=options, payload=data)
+        send(flags=self.flags, seq=seq, ack=ack, window=self.window, options=options, payload=data, ecn=self.ecn)
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,7 @@ talks = st.builds(
     ack_shift=shifts,
     window=windows,
     stamps=st.booleans(),
+    ecn=st.sampled_from((0, 0, 1, 2, 3)),
     sack=st.lists(st.integers(0, 100_000), max_size=3).map(tuple) | st.just(()),
 )
 floods = st.builds(Flood)
@@ -146,7 +148,7 @@ moves: st.SearchStrategy[Move] = st.one_of(
 )  # fmt: skip
 final_acks = st.builds(
     Talk, client=st.just(True), flags=st.sampled_from((ACK, ACK | PSH, ACK | FIN)), payload=st.sampled_from((0, 100)),
-    seq_shift=st.just(0), ack_shift=st.just(0), window=windows, stamps=st.booleans(), sack=st.just(()),
+    seq_shift=st.just(0), ack_shift=st.just(0), window=windows, stamps=st.booleans(), ecn=st.just(0), sack=st.just(()),
 )  # fmt: skip
 right_synacks = st.builds(ServerSynAck, syn_options, windows, st.booleans(), st.just(0))
 

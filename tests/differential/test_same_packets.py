@@ -27,7 +27,7 @@ def open_connection(scene: Scene, client: Options, server: Options) -> None:
 
 def talk(flags: int, *, client: bool = True, payload: int = 0, stamps: bool = False, window: int = 500) -> Talk:
     """A segment in order."""
-    return Talk(client, flags, payload, seq_shift=0, ack_shift=0, window=window, stamps=stamps, sack=())
+    return Talk(client, flags, payload, seq_shift=0, ack_shift=0, window=window, stamps=stamps, ecn=0, sack=())
 
 
 @pytest.mark.parametrize("family", [4, 6])

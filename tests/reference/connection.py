@@ -64,7 +64,9 @@ class Agreed:
     window: int  # that a SYN of the client would offer
     sack: bool
     ecn: bool
-    wscale: int | None  # the client's; None: no scaling
+    ask_sack: bool  # not agreed on, but offered by the client: the server is asked, to learn what it does
+    ask_ecn: bool
+    wscale: int | None  # of the client's windows; None: it cannot scale
     wscale_told: int  # to the client, on behalf of the server
     timestamps: tuple[int, int] | None  # of the final ACK: the client's TSval, ours that it echoes
 
@@ -85,9 +87,8 @@ class Connection:
     def __init__(self, box: Box, flow: Tuple, agreed: Agreed, ack: Segment, ttl: int, now_ms: int) -> None:
         self.box, self.flow, self.agreed, self.ttl = box, flow, agreed, ttl
         self.state = State.SYN_SENT
-        self.server_options: Options | None = None  # of its SYN-ACK, for the proxy to learn
-        self.server_ecn = False
-        self.translation = Translation(0, 0, Scales(), Scales(), client_ts=False, server_ts=False, server_sack=False)
+        self.synack: Segment | None = None  # of the server, for the proxy to learn
+        self.translation = Translation(0, 0, Scales(), Scales())
         self.client_tsval = agreed.timestamps[0] if agreed.timestamps else 0
         self.client_window = ack.window
         self.server_window = 0
@@ -109,10 +110,10 @@ class Connection:
         agreed = self.agreed
         timestamps = (self.client_tsval, 0) if agreed.timestamps else None
         self._to_server(
-            flags=SYN | (ECE | CWR if agreed.ecn else 0),
+            flags=SYN | (ECE | CWR if agreed.ecn or agreed.ask_ecn else 0),
             seq=agreed.isn,
             window=agreed.window,
-            options=tcp.syn_options(Options(agreed.mss, agreed.wscale, agreed.sack, timestamps)),
+            options=tcp.syn_options(Options(agreed.mss, agreed.wscale, agreed.sack or agreed.ask_sack, timestamps)),
         )
 
     def tick(self, now_ms: int) -> None:
@@ -152,16 +153,16 @@ class Connection:
         """Keep data that is the next in order, as far as there is room; TCP repeats the rest."""
         expected = self.server_acked + len(self.held) & MASK
         skip = expected - segment.seq & MASK
+        if not segment.payload and not segment.has(FIN):
+            return
         if skip > len(segment.payload) or segment.has(URG) or self.client_fin is not None:
             return
         data = segment.payload[skip:]
         taken = data[: self.box.hold_bytes - len(self.held)]
         self.held += taken
-        if len(taken) < len(data) or not (segment.payload or segment.has(FIN)):
-            return
-        self.client_next = expected + len(taken) + segment.has(FIN) & MASK
-        if segment.has(FIN):
-            self.client_fin = self.client_next
+        self.client_next = expected + len(taken) & MASK
+        if segment.has(FIN) and taken == data:
+            self.client_next = self.client_fin = self.client_next + 1 & MASK
 
     def server_answer(self, segment: Segment) -> None:
         """A segment of the server while our SYN is out (RFC 9293 3.10.7.3)."""
@@ -177,7 +178,7 @@ class Connection:
     def _open(self, synack: Segment) -> None:
         """Settle the translation and deliver what was held."""
         agreed, options = self.agreed, synack.options
-        self.server_options, self.server_ecn = options, agreed.ecn and synack.has(ECE)
+        self.synack = synack
         client = server = Scales()
         if agreed.wscale is not None:
             scales_on = options.wscale is not None
@@ -192,7 +193,9 @@ class Connection:
             server=server,
             client_ts=agreed.timestamps is not None,
             server_ts=server_ts,
+            client_sack=agreed.sack,
             server_sack=agreed.sack and options.sack_ok,
+            hide_ecn=agreed.ask_ecn and synack.has(ECE),
         )
         self.client_acked = self.server_next = synack.seq + 1 & MASK
         self.server_window = synack.window >> server.own  # a SYN-ACK's window is not scaled

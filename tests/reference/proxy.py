@@ -57,13 +57,16 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Learned:
-    """The server's options as of its last SYN-ACK, and the scale that was announced before."""
+class Server:
+    """What our SYN-ACKs announce for a server: the operator's guess, then what it was seen to answer."""
 
-    options: Options
-    ecn: bool
-    wscale_before: int | None
-    changed_ms: int
+    mss: int
+    wscale: int | None
+    sack: bool
+    timestamps: bool
+    ecn: bool = False
+    wscale_before: int | None = None  # announced before
+    wscale_since_ms: int | None = None  # None: never another one
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,11 @@ class HalfOpen:
     synack: bytes
     made_ms: int
     tries: int = 0  # SYN-ACKs sent again
+
+    def answers(self, syn: Segment) -> bool:
+        """It is the same SYN again. One without ECN is another one: RFC 3168 section 6.1.1.1."""
+        same = syn.flow == self.syn.flow and syn.seq == self.syn.seq
+        return same and syn.has(ECE | CWR) == self.syn.has(ECE | CWR)
 
     def expects(self, segment: Segment) -> bool:
         """The segment acknowledges our SYN-ACK."""
@@ -123,7 +131,7 @@ class Proxy:
         self.half: HalfOpen | None = None
         self.connection: Connection | None = None
         self.known: dict[Tuple, Known] = {}
-        self.learned: dict[tuple[str, int], Learned] = {}
+        self.learned: dict[tuple[str, int], Server] = {}
         self.now_ms = self.epoch = 0
         self._sent: list[tuple[Side, bytes]] = []
         self._box = Box(self._send, settings.offered_window, settings.hold_bytes, settings.window_zero)
@@ -211,23 +219,22 @@ class Proxy:
 
     def _answer_syn(self, syn: Segment) -> None:
         half = self.half
-        known = half and half.syn.flow == syn.flow and half.syn.seq == syn.seq
+        known = half and half.answers(syn)
         if not (half and known and self.now_ms - half.made_ms < cookie.EPOCH_S * 1000):
             half = self._half_open(syn)
             self.half = half
         self._send(Side.OUTSIDE, half.synack)
 
     def _half_open(self, syn: Segment) -> HalfOpen:
-        server, server_ecn = self._announced(syn.flow)
-        client = syn.options
+        server, client = self._server(syn.flow), syn.options
         scaling = client.wscale is not None and server.wscale is not None
-        sack = client.sack_ok and server.sack_ok
-        ecn = syn.has(ECE | CWR) and server_ecn
         wscale = client.wscale if scaling else None
+        sack = client.sack_ok and server.sack
+        ecn_offered = syn.has(ECE | CWR)
+        ecn = ecn_offered and server.ecn
         bits = CookieOptions(client.mss or DEFAULT_MSS, wscale, sack)
-        isn = cookie.cookie(
-            self.settings.secret, self.epoch, syn.flow, syn.seq, cookie.encode(syn.flow.family, bits, self.epoch)
-        )
+        low = cookie.encode(syn.flow.family, bits, self.epoch)
+        isn = cookie.cookie(self.settings.secret, self.epoch, syn.flow, syn.seq, low)
         timestamps = None
         if client.timestamps and server.timestamps:
             clock = self.now_ms + self.settings.ts_offset & MASK >> TS_OPTION_BITS << TS_OPTION_BITS
@@ -243,15 +250,26 @@ class Proxy:
             options=tcp.syn_options(Options(server.mss, server.wscale if scaling else None, sack, timestamps)),
         )
         agreed = Agreed(
-            isn=syn.seq, cookie=isn, mss=client.mss, window=syn.window, sack=sack, ecn=ecn, wscale=wscale,
-            wscale_told=(server.wscale or 0) if scaling else 0, timestamps=timestamps,
-        )  # fmt: skip
+            isn=syn.seq,
+            cookie=isn,
+            mss=client.mss,
+            window=syn.window,
+            sack=sack,
+            ecn=ecn,
+            ask_sack=client.sack_ok and not sack,
+            ask_ecn=ecn_offered and not ecn,
+            # A client that was told no scale sends plain windows: to the server that is a scale of 0.
+            wscale=client.wscale if scaling or client.wscale is None else 0,
+            wscale_told=(server.wscale or 0) if scaling else 0,
+            timestamps=timestamps,
+        )
         return HalfOpen(syn, agreed, synack, self.now_ms)
 
-    def _announced(self, flow: Tuple) -> tuple[Options, bool]:
-        """The server's options as far as they are known, and whether it does ECN."""
-        known = self.learned.get((flow.server, flow.sport))
-        return (known.options, known.ecn) if known else (self.settings.server, False)
+    def _server(self, flow: Tuple) -> Server:
+        """The server's options as far as they are known."""
+        guess = self.settings.server
+        unknown = Server(guess.mss, guess.wscale, guess.sack_ok, guess.timestamps is not None)
+        return self.learned.get((flow.server, flow.sport), unknown)
 
     def _check_ack(self, ack: Segment) -> None:
         """With a valid cookie the connection begins."""
@@ -285,19 +303,26 @@ class Proxy:
             if cookie.decode(4, low).wscale == wscale:
                 wscale = exact
         return Agreed(
-            isn=isn, cookie=candidate, mss=bits.mss, window=min(ack.window << (wscale or 0), 0xFFFF),
-            sack=bits.sack_ok, ecn=bool(echoed and echoed[1] & TS_ECN), wscale=wscale,
-            wscale_told=self._wscale_told(ack.flow), timestamps=echoed,
-        )  # fmt: skip
+            isn=isn,
+            cookie=candidate,
+            mss=bits.mss,
+            window=min(ack.window << (wscale or 0), 0xFFFF),
+            sack=bits.sack_ok,
+            ecn=bool(echoed and echoed[1] & TS_ECN),
+            ask_sack=False,
+            ask_ecn=False,
+            wscale=wscale,
+            wscale_told=0 if wscale is None else self._wscale_told(ack.flow),
+            timestamps=echoed,
+        )
 
     def _wscale_told(self, flow: Tuple) -> int:
         """The scale the client was told, when only its cookie is left: if it changed lately, the larger one."""
-        known = self.learned.get((flow.server, flow.sport))
-        if known is None:
-            return self.settings.server.wscale or 0
-        if self.now_ms - known.changed_ms < 2 * cookie.EPOCH_S * 1000:
-            return max(known.options.wscale or 0, known.wscale_before or 0)
-        return known.options.wscale or 0
+        server = self._server(flow)
+        since_ms = server.wscale_since_ms
+        if since_ms is not None and self.now_ms - since_ms < HALF_OPEN_MS:
+            return max(server.wscale or 0, server.wscale_before or 0)
+        return server.wscale or 0
 
     # Bookkeeping.
 
@@ -306,20 +331,25 @@ class Proxy:
         connection = self.connection
         if connection is None:
             return
-        if connection.server_options is not None:
-            self._learn(connection.flow, connection.server_options, connection.server_ecn)
-            connection.server_options = None
+        if connection.synack is not None:
+            self._learn(connection.agreed, connection.synack)
+            connection.synack = None
         if connection.state is State.GONE:
             self.connection = None
 
-    def _learn(self, flow: Tuple, options: Options, ecn: bool) -> None:
-        server = (flow.server, flow.sport)
-        before = self.learned.get(server)
-        was = before.options.wscale if before else self.settings.server.wscale
-        if before and was == options.wscale:
-            self.learned[server] = replace(before, options=options, ecn=ecn)
-        else:
-            self.learned[server] = Learned(options, ecn, was, self.now_ms)
+    def _learn(self, asked: Agreed, synack: Segment) -> None:
+        """A server says of an option only what it was asked; of the others nothing is learned."""
+        before, options = self._server(synack.flow), synack.options
+        learned = replace(before, mss=options.mss)
+        if asked.wscale is not None and options.wscale != before.wscale:
+            learned = replace(learned, wscale=options.wscale, wscale_before=before.wscale, wscale_since_ms=self.now_ms)
+        if asked.sack or asked.ask_sack:
+            learned = replace(learned, sack=options.sack_ok)
+        if asked.timestamps:
+            learned = replace(learned, timestamps=options.timestamps is not None)
+        if asked.ecn or asked.ask_ecn:
+            learned = replace(learned, ecn=synack.has(ECE))
+        self.learned[synack.flow.server, synack.flow.sport] = learned
 
     def _send(self, side: Side, data: bytes) -> None:
         self._sent.append((side, data))

@@ -128,6 +128,7 @@ class Fields(TypedDict, total=False):
     window: int
     options: OptionList
     payload: bytes
+    ecn: int  # of the IP header, RFC 3168 section 5
 
 
 def make(flow: Tuple, *, to_client: bool, ttl: int = TTL, **fields: Unpack[Fields]) -> bytes:
@@ -146,6 +147,6 @@ def make(flow: Tuple, *, to_client: bool, ttl: int = TTL, **fields: Unpack[Field
     )
     payload = fields.get("payload", b"")
     if flow.family == 6:
-        return bytes(IPv6(src=source, dst=target, hlim=ttl) / tcp / payload)
+        return bytes(IPv6(src=source, dst=target, hlim=ttl, tc=fields.get("ecn", 0)) / tcp / payload)
     # DF, and so ID 0: RFC 6864 section 4.1
-    return bytes(IP(src=source, dst=target, ttl=ttl, id=0, flags="DF") / tcp / payload)
+    return bytes(IP(src=source, dst=target, ttl=ttl, id=0, flags="DF", tos=fields.get("ecn", 0)) / tcp / payload)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scapy.layers.inet import IP, TCP
+from scapy.layers.inet6 import IPv6
 from scapy.packet import Packet
 
 from reference.segment import ACK, MASK, RST, OptionList, Segment
@@ -41,9 +42,11 @@ class Translation:
     ts: int  # added to the server's TSval
     client: Scales
     server: Scales
-    client_ts: bool  # the client was told that timestamps are on
-    server_ts: bool  # the server agreed to them
-    server_sack: bool  # the server agreed to SACK
+    client_ts: bool = False  # the client was told that timestamps are on
+    server_ts: bool = False  # the server agreed to them
+    client_sack: bool = False  # the client was told that SACK is on
+    server_sack: bool = False  # the server agreed to it
+    hide_ecn: bool = False  # the server uses ECN, the client does not
 
     def to_server(self, segment: Segment) -> bytes:
         """The client's segment as the server shall see it."""
@@ -57,7 +60,7 @@ class Translation:
             if kind == "SAck" and self.server_sack:
                 options.append((kind, tuple(edge - self.seq & MASK for edge in value)))
             elif kind == "SAck":
-                options += [("NOP", None)] * (2 + 4 * len(value))
+                options += _blank_sack(value)
             elif kind == "Timestamp" and not self.server_ts:
                 options += [("NOP", None)] * _TIMESTAMP_BYTES
             elif kind == "Timestamp" and segment.has(ACK) and value[1]:
@@ -73,12 +76,30 @@ class Translation:
         tcp.seq = segment.seq + self.seq & MASK
         if not segment.has(RST):
             tcp.window = self.server.rescale(segment.window)
-        if self.client_ts:
-            tcp.options = [
-                (kind, (value[0] + self.ts & MASK, value[1]) if kind == "Timestamp" else value)
-                for kind, value in tcp.options
-            ]
+        options: OptionList = []
+        for kind, value in tcp.options:
+            if kind == "SAck" and not self.client_sack:
+                options += _blank_sack(value)
+            elif kind == "Timestamp" and self.client_ts:
+                options.append((kind, (value[0] + self.ts & MASK, value[1])))
+            else:
+                options.append((kind, value))
+        tcp.options = options
+        if self.hide_ecn:  # its packets would be marked on the way instead of dropped
+            _clear_ecn(segment.packet)
         return _rebuilt(segment.packet)
+
+
+def _blank_sack(edges: tuple[int, ...]) -> OptionList:
+    return [("NOP", None)] * (2 + 4 * len(edges))
+
+
+def _clear_ecn(packet: Packet) -> None:
+    """Not ECN-capable: RFC 3168 section 5."""
+    if IP in packet:
+        packet[IP].tos &= 0xFC
+    else:
+        packet[IPv6].tc &= 0xFC
 
 
 def _rebuilt(packet: Packet) -> bytes:
