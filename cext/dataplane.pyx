@@ -22,6 +22,9 @@ cdef extern from "core/engine.h" nogil:
         LV_E_COUNT
         LV_COUNTERS
         LV_SERVICES_MAX
+        LV_INTERVALS_MAX
+        LV_RULES_MAX
+        LV_RULES_PER_ADDRESS
         LV_VID_ANY
         LV_HALF_WAYS
         LV_SYN_STAGES
@@ -216,6 +219,7 @@ _RECORDS_AT = _HEADER_BYTES + (_LEARNED_BYTES + 4095) // 4096 * 4096
 _SIDES = {"outside": <int>LV_OUTSIDE, "inside": <int>LV_INSIDE}
 _VERDICTS = {<int>LV_DROP: "drop", <int>LV_PASS: "pass", <int>LV_REWRITE: "rewrite"}
 _TIMERS_MAX = 65536
+_RECORDS_MAX = 1 << 28  # of any table: 32 GiB of connections, and powers of two still fit 32 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -377,6 +381,8 @@ cdef class Dataplane:
             raise ValueError(f"the secret is {LV_SECRET_BYTES} bytes")
         if config.workers < 1 or config.flows < 1 or config.half_open < 1:
             raise ValueError("there is at least one worker, one flow and one half-open entry")
+        if max(config.flows, config.half_open, config.hold_total_bytes // LV_HOLD_BLOCK_BYTES) > _RECORDS_MAX:
+            raise ValueError(f"a table has at most {_RECORDS_MAX} records")
         self.ctx = NULL
         self.workers = NULL
         self.current = NULL
@@ -467,8 +473,11 @@ cdef class Dataplane:
         """Replace all services at once."""
         cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
         cdef u32 i
+        self._check_open()
         slots = self._slots_for([spec.name for spec in services])
         intervals, rules = flatten(services, slots)
+        for name in slots.keys() - self.slots.keys():
+            self._clear_counters(slots[name])
         self._publish(intervals, rules, {slots[spec.name]: spec for spec in services})
         self.slots = slots
         for i in range(ctx.table.capacity):
@@ -476,18 +485,19 @@ cdef class Dataplane:
                 ctx.table.flow[i].c.service = lv_service_of_flow(self.current, &ctx.table.flow[i])
 
     def _slots_for(self, names):
-        """Number of each name: a name keeps the one it had, so that its counters and flows go on."""
+        """Number of each name: a name keeps the one it had, so that its counters and flows go on. A new one gets a number
+        that nobody has now, if there is one: workers still count for the old services."""
         if len(names) >= LV_SERVICES_MAX:
             raise ValueError(f"there can be at most {LV_SERVICES_MAX - 1} services")
         if len(set(names)) != len(names):
             raise ValueError("two services have one name")
         slots = {name: self.slots[name] for name in names if name in self.slots}
-        taken = set(slots.values())
-        unused = (slot for slot in range(1, LV_SERVICES_MAX) if slot not in taken)
+        leaving = set(self.slots.values()) - set(slots.values())
+        taken = set(self.slots.values())
+        unused = iter([slot for slot in range(1, LV_SERVICES_MAX) if slot not in taken] + sorted(leaving))
         for name in names:
             if name not in slots:
                 slots[name] = next(unused)
-                self._clear_counters(slots[name])
         return slots
 
     def _clear_counters(self, int slot):
@@ -544,6 +554,7 @@ cdef class Dataplane:
 
     def counters(self):
         """Sums over all workers."""
+        self._check_open()
         names = list(DROP_REASONS) + list(EVENTS)
         total = [0] * LV_COUNTERS
         services = {}
@@ -564,6 +575,7 @@ cdef class Dataplane:
 
     def occupancy(self):
         """Records and bytes in use."""
+        self._check_open()
         cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
         cdef int i
         half = 0
@@ -580,6 +592,7 @@ cdef class Dataplane:
 
     def flows(self, limit):
         """Up to `limit` connections."""
+        self._check_open()
         cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
         cdef lv_flow f
         cdef u32 i, now_ms = <u32>(time.monotonic_ns() // 1000000)
@@ -604,6 +617,7 @@ cdef class Dataplane:
 
     def backends(self):
         """What is known of servers."""
+        self._check_open()
         cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
         cdef lv_learned e
         cdef int i
@@ -630,7 +644,9 @@ cdef class Dataplane:
 
     def packet(self, side, bytes frame not None, now_ms, *, realtime_s=1700000000, int worker=0, bint has_l2=True):
         """One Ethernet frame through the engine."""
+        self._check_open()
         cdef lv_frame f
+        cdef lv_worker *w
         cdef lv_verdict verdict
         cdef int header = 14
         if len(frame) < header:
@@ -654,18 +670,22 @@ cdef class Dataplane:
             raise MemoryError
         try:
             memcpy(f.data, <const u8 *>frame + header, f.len)
-            self.worker(worker)
+            w = self.worker(worker)
             self._clock(worker, now_ms, realtime_s)
-            verdict = lv_engine_packet(self.workers[worker], &f)
+            with nogil:
+                verdict = lv_engine_packet(w, &f)
             return _VERDICTS[<int>verdict], frame[:header] + (<char *>f.data)[:f.len], self._take_output(worker)
         finally:
             free(f.data)
 
     def tick(self, now_ms, *, realtime_s=1700000000, int worker=0):
         """Timers of one worker."""
-        self.worker(worker)
+        cdef lv_worker *w
+        self._check_open()
+        w = self.worker(worker)
         self._clock(worker, now_ms, realtime_s)
-        lv_engine_tick(self.workers[worker])
+        with nogil:
+            lv_engine_tick(w)
         return self._take_output(worker)
 
     def _take_output(self, int worker):
@@ -683,6 +703,10 @@ cdef class Dataplane:
         return sent
 
     # ---- the end ----
+
+    def _check_open(self):
+        if self.ctx == NULL:
+            raise ValueError("the data plane is closed")
 
     def close(self):
         """Let go of the shared memory; a private one is gone, a file keeps the records for a successor."""
@@ -743,7 +767,7 @@ def flatten(services, slots):
     """Services to address intervals that do not overlap and port rules.
 
     Returns ([(first address, last address, first rule, number of rules)], [(first port, last port, vid, slot)]), both as the
-    C table wants them. Raises ValueError where two services claim one address, port and VLAN.
+    C table wants them. Raises ValueError where two services claim one address, port and VLAN, or if it is too much.
     """
     edges = {}
     for number, spec in enumerate(services):
@@ -768,6 +792,8 @@ def flatten(services, slots):
             runs[members] = (len(rules), len(run))
             rules.extend(run)
         intervals.append((point, following - 1, *runs[members]))
+    if len(intervals) >= LV_INTERVALS_MAX or len(rules) > LV_RULES_MAX:
+        raise ValueError(f"the services have more than {LV_INTERVALS_MAX - 1} address ranges or {LV_RULES_MAX} port ranges")
     return intervals, rules
 
 
@@ -782,4 +808,6 @@ def _port_rules(services, slots):
                     if same_vid and lo <= other_hi and other_lo <= hi and other != slots[spec.name]:
                         raise ValueError(f"service {spec.name} and another one claim the same address and port")
                 rules.append((lo, hi, vid, slots[spec.name]))
+                if len(rules) > LV_RULES_PER_ADDRESS:
+                    raise ValueError(f"more than {LV_RULES_PER_ADDRESS} port ranges, times VLANs, at one address")
     return sorted(rules, key=lambda rule: (rule[2] == LV_VID_ANY, rule[0]))
