@@ -37,7 +37,7 @@ from appliance.watch import Watch
 LOG = logging.getLogger(__name__)
 
 TURN_S = 1.0
-RULES_CHECK_S = 5.0
+LOOK_S = 5.0
 
 
 def run(path: Path) -> None:
@@ -69,14 +69,13 @@ class Daemon:
         self._steering = steering
         self._watch = Watch()
         self._started_s = time.monotonic()
-        self._rules_checked_s = self._started_s
+        self._looked_s = self._started_s
         # Services whose packets are still steered although they are no longer protected: their open connections have
         # to be translated to their end. After a restart that may be any that is off.
         self._draining: tuple[Service, ...] = ()
         if self._has_flows():
             self._draining = tuple(service for service in config.services.values() if service.protect == "off")
-        for text in preflight.warnings(config):
-            self._watch.stand(text, text)
+        self._look_at_the_machine()
 
     def interface(self) -> Interface:
         """The methods behind the control socket."""
@@ -124,9 +123,13 @@ class Daemon:
         systemd.notify("WATCHDOG=1")
         now_s = time.monotonic()
         self._watch.queues(self._engine.queues(), now_s)
-        if now_s - self._rules_checked_s >= RULES_CHECK_S:
-            self._rules_checked_s = now_s
+        if now_s - self._looked_s >= LOOK_S:
+            self._looked_s = now_s
             self._guard_rules(now_s)
+            self._look_at_the_machine()
+
+    def _look_at_the_machine(self) -> None:
+        self._watch.stand("machine", "; ".join(preflight.warnings(self._config)) or None)
 
     def _guard_rules(self, now_s: float) -> None:
         """Others may flush the ruleset; and what was steered for open connections only may have done its duty."""

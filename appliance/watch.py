@@ -34,11 +34,14 @@ class Watch:
         return [*self._standing.values(), *self._passing]
 
     def stand(self, kind: str, text: str | None) -> None:
-        """Sets or lifts (None) the standing problem of this kind; logged once."""
+        """Sets or lifts (None) the standing problem of this kind; each change is logged once."""
+        before = self._standing.get(kind)
+        if text == before:
+            return
         if text is None:
-            if self._standing.pop(kind, None):
-                LOG.info("over: %s", kind)
-        elif self._standing.get(kind) != text:
+            del self._standing[kind]
+            LOG.info("no longer: %s", before)
+        else:
             self._standing[kind] = text
             LOG.warning("%s", text)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -82,18 +83,19 @@ class Box:
     def levee(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return run([str(appliance.command()), *arguments], namespace=self.namespace, check=False)
 
-    def spawn(self, **environment: str) -> subprocess.Popen[str]:
-        """A daemon that may or may not come up."""
-        argv = in_namespace(self.namespace, [str(appliance.command()), "run", "-c", str(self.config_file)])
+    def spawn(self, *prefix: str, **environment: str) -> subprocess.Popen[str]:
+        """A daemon that may or may not come up; `prefix` is a command that starts it."""
+        argv = [*prefix, str(appliance.command()), "run", "-c", str(self.config_file)]
+        argv = in_namespace(self.namespace, argv)
         child = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
         )
         self.children.append(child)
         return child
 
-    def start(self, **environment: str) -> subprocess.Popen[str]:
+    def start(self, *prefix: str, **environment: str) -> subprocess.Popen[str]:
         """A daemon that is ready."""
-        child = self.spawn(**environment)
+        child = self.spawn(*prefix, **environment)
         self.wait(lambda: child.poll() is not None or (self.socket.exists() and self.answers()))
         assert child.poll() is None, said(child)
         return child
@@ -308,6 +310,38 @@ def taken_queue(name: str, queue: int) -> Iterator[None]:
         yield
     finally:
         other.unbind()
+
+
+def test_two_capabilities_are_enough(box: Box) -> None:
+    child = box.start("setpriv", "--bounding-set", "-all,+net_admin,+net_raw")
+    status = Path(f"/proc/{child.pid}/status").read_text()
+    assert re.search(r"^CapEff:\t0*3000$", status, re.MULTILINE), status
+    assert box.table in box.rules()
+    code, log = end(child)
+    assert (code, box.table in box.rules()) == (0, False), log
+
+
+def test_without_capabilities_the_way_out_is_named(box: Box) -> None:
+    child = box.spawn("setpriv", "--bounding-set", "-all")
+    assert child.wait(LIMIT_S) == 1
+    log = said(child)
+    assert "Traceback" not in log
+    assert "levee: hint: run it as root, or give it the capabilities CAP_NET_ADMIN and CAP_NET_RAW" in log
+
+
+def test_forwarding_that_is_off_is_a_problem_until_it_is_on(box: Box) -> None:
+    if box.mode is Mode.BRIDGE:
+        run(["ip", "link", "set", "inside", "nomaster"], namespace=box.namespace)
+        mend, text = ["ip", "link", "set", "inside", "master", "br0"], "inside is not a port of br0"
+    else:
+        run(["sysctl", "-qw", "net.ipv4.ip_forward=0"], namespace=box.namespace)
+        mend, text = ["sysctl", "-qw", "net.ipv4.ip_forward=1"], "IPv4 forwarding is off"
+    child = box.start()
+    assert box.status()["state"] == "DEGRADED"
+    assert box.status()["problems"][0].startswith(text)
+    run(mend, namespace=box.namespace)
+    box.wait(lambda: box.status()["state"] == "PROTECTING")
+    end(child)
 
 
 def test_a_missing_interface_is_explained(box: Box) -> None:
