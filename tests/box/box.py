@@ -108,7 +108,7 @@ class Box:
             sent += self.tick()
         return sent
 
-    def pass_hours(self, seconds: float) -> None:
+    def pass_seconds(self, seconds: float) -> None:
         """Time passes without ticks; then the whole table is swept, twice."""
         self.now_ms += round(seconds * 1000)
         for _ in range(410):
