@@ -36,6 +36,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(option, default=None, help=text)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "deep: packet logic that is the same in every mode, or the direct path: left out where a machine is slow",
+    )
+
+
 def setting(config: pytest.Config, name: str) -> str:
     for option, variable, default, _ in _SETTINGS:
         if option == name:

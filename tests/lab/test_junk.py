@@ -23,6 +23,8 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet, Raw
 
+pytestmark = pytest.mark.deep
+
 GARBAGE_PACKETS = 1500
 
 

@@ -16,7 +16,7 @@ from netlab.session import Lab, wait_until
 from netlab.streams import DATA, connected, meanwhile, read_all, reset, send_and_finish
 
 
-@pytest.fixture(params=[False, True], ids=["through", "direct"])
+@pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.deep)], ids=["through", "direct"])
 def direct(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 

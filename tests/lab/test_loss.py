@@ -13,6 +13,8 @@ from netlab.process import run
 from netlab.session import Lab
 from netlab.streams import DATA, connected, meanwhile, read_all, send_and_finish
 
+pytestmark = pytest.mark.deep
+
 _TABLE = """
 table netdev lab_loss {{
     chain ingress {{

@@ -15,6 +15,8 @@ from netlab.pairs import established, exchange
 from netlab.session import Lab
 from scapy.layers.inet import TCP
 
+pytestmark = pytest.mark.deep
+
 PAIRS = 40
 MSS = (None, 216, 536, 1220, 1360, 1440, 1452, 1460, 8960)
 WSCALE = (None, *range(15))

@@ -130,7 +130,8 @@ def _bring_up_protected(names: Names, mode: Mode, engine: str, text: str) -> Sta
     appliance.check(levee, config_file)
     topology.build(mode, names)
     process = Appliance(names, levee).start(config_file)
-    appliance.put_on_path(levee)
+    if names.standard:
+        appliance.put_on_path(levee)
     return State(mode.value, engine, text, str(levee), process.pid, process.started)
 
 
@@ -138,7 +139,8 @@ def _remove(names: Names, *, keep_log: bool = False) -> None:
     state = read_state(names)
     if state is not None and state.levee:
         levee = Path(state.levee)
-        appliance.take_off_path(levee)
+        if names.standard:
+            appliance.take_off_path(levee)
         with contextlib.suppress(LabError):  # killed then; the namespace goes away either way
             Appliance(names, levee).stop(state.process)
     topology.demolish(names)

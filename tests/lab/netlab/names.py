@@ -34,6 +34,11 @@ class Names:
     prefix: str = STANDARD_PREFIX
 
     @property
+    def standard(self) -> bool:
+        """Whether this is the lab of `make lab`, whose `levee` is put on PATH."""
+        return self.prefix == STANDARD_PREFIX
+
+    @property
     def client(self) -> str:
         return f"{self.prefix}-client"
 
