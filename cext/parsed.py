@@ -98,6 +98,7 @@ class Shift:
     ts: int  # what is added to the server's TSval
     client_ts: bool  # the client was told that timestamps are on
     server_ts: bool  # the server agreed to timestamps
+    client_sack: bool  # the client was told that SACK is on
     server_sack: bool  # the server agreed to SACK
     client_wscale: tuple[int, int]  # scale of the client's windows, scale the server was told
     server_wscale: tuple[int, int]  # scale of the server's windows, scale the client was told

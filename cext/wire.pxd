@@ -140,6 +140,7 @@ cdef extern from "core/flow.h" nogil:
     enum:
         LV_F_TS_C
         LV_F_TS_S
+        LV_F_SACK_C
         LV_F_SACK_S
     struct lv_conn:
         u8 state
@@ -153,6 +154,7 @@ cdef extern from "core/flow.h" nogil:
 cdef extern from "core/translate.h" nogil:
     u16 lv_window_rescale(u16 window, u8 own, u8 told)
     void lv_translate_to_server(const lv_conn *f, u8 *tcp, const lv_opts *o, lv_csum_diff *d)
+    void lv_hide_ecn(u8 *l3, u8 family)
     void lv_translate_to_client(const lv_conn *f, u8 *tcp, const lv_opts *o, lv_csum_diff *d)
 
 cdef extern from "core/emit.h" nogil:

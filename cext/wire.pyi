@@ -86,6 +86,9 @@ def rescale_window(window: int, own: int, told: int) -> int:
 def translate(segment: bytes, to_server: bool, shift: Shift) -> bytes:
     """Translate a TCP segment (header, options, payload) of an open flow; the checksum is updated, not recomputed."""
 
+def hide_ecn(packet: bytes) -> bytes:
+    """An IP packet without ECN-capable transport; an IPv4 header checksum is updated, not recomputed."""
+
 def write_ether(dst: bytes, src: bytes, family: int, tags: Sequence[tuple[int, int]] = ()) -> bytes:
     """An Ethernet header with VLAN tags (EtherType, TCI), outermost first."""
 

@@ -2,8 +2,8 @@
 """The packet core's parsers and encoders, callable from Python: the same functions the engines compile in.
 
 Owns: the conversion between bytes and the structures of core/. Called by: tests, diagnosis; never by an engine.
-Must not know: services, sockets. Hostile bytes never raise: a parser answers. Arguments that no packet can bring about (a
-wrong address length, a value out of range) raise ValueError or OverflowError.
+Must not know: services, sockets. Hostile bytes never raise: a parser answers. Arguments that no packet can bring about
+(a wrong address length, a value out of range) raise ValueError or OverflowError.
 """
 
 from libc.string cimport memcpy, memset
@@ -344,7 +344,7 @@ def translate(bytes segment not None, bint to_server, shift):
     f.seq_delta = shift.seq
     f.ts_delta = shift.ts
     f.flags = (LV_F_TS_C if shift.client_ts else 0) | (LV_F_TS_S if shift.server_ts else 0) | \
-              (LV_F_SACK_S if shift.server_sack else 0)
+              (LV_F_SACK_C if shift.client_sack else 0) | (LV_F_SACK_S if shift.server_sack else 0)
     f.wscale_c = lv_wscale_pair(shift.client_wscale[0], shift.client_wscale[1])
     f.wscale_s = lv_wscale_pair(shift.server_wscale[0], shift.server_wscale[1])
     d.sum = 0
@@ -354,6 +354,17 @@ def translate(bytes segment not None, bint to_server, shift):
     else:
         lv_translate_to_client(&f, tcp, &o, &d)
     lv_diff_apply(&d, tcp + 16)
+    return bytes(out)
+
+
+def hide_ecn(bytes packet not None):
+    """An IP packet without ECN-capable transport; an IPv4 header checksum is updated, not recomputed."""
+    cdef bytearray out = bytearray(packet)
+    cdef u8 *ip = <u8 *><char *>out
+    cdef u8 family = ip[0] >> 4 if len(out) >= 20 else 0
+    if family != 4 and (family != 6 or len(out) < 40):
+        raise ValueError("not a whole IP header")
+    lv_hide_ecn(ip, family)
     return bytes(out)
 
 
