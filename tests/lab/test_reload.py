@@ -1,4 +1,7 @@
-"""The services change under traffic: open connections notice nothing, new ones follow the new services at once."""
+"""The services change under traffic: open connections notice nothing, new ones follow the new services at once.
+
+And a clean stop, which takes the rules away, is no end for them either when a start follows.
+"""
 
 from __future__ import annotations
 
@@ -112,6 +115,23 @@ def test_a_service_that_is_off_stays_translated_over_a_restart(lab: Lab, family:
         lab.start_daemon()
         client.sendall(b"after")
         assert server.recv(10) == b"after"
+
+
+@pytest.mark.parametrize("between", [b"", b"sent while nobody translated"])
+def test_open_connection_survives_a_stop_and_a_start(lab: Lab, family: int, between: bytes) -> None:
+    """The file with the flows stays; what was sent in between is repeated by TCP, since neither end can take it."""
+    with connected(lab, family, direct=False) as (client, server):
+        client.sendall(b"before ")
+        assert server.recv(10) == b"before "
+        lab.appliance.stop(lab.process)
+        client.sendall(between)
+        lab.start_daemon()
+        client.sendall(b"after")
+        wanted = between + b"after"
+        received = b""
+        while len(received) < len(wanted):
+            received += server.recv(100)
+        assert received == wanted
 
 
 def test_download_survives_many_reloads(lab: Lab, large_file: Path, services: Services) -> None:
