@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -59,11 +60,17 @@ def write_state(names: Names, state: State) -> None:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(names: Names) -> Iterator[None]:
-    """Two commands that build and remove the same namespaces would meet half-way."""
-    with Path(f"/run/{names.prefix}-lab.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+def _one_at_a_time() -> Iterator[None]:
+    """Two commands that build and remove the same namespaces would meet half-way.
+
+    The lock is on the folder /run itself, so that no file stays behind.
+    """
+    folder = os.open("/run", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
         yield
+    finally:
+        os.close(folder)
 
 
 def up(names: Names, mode: Mode, engine: str, config_file: Path | None = None) -> bool:
@@ -80,7 +87,7 @@ def up(names: Names, mode: Mode, engine: str, config_file: Path | None = None) -
         text = config_file.read_text()
     else:
         raise LabError(f"{config_file}: no such file", "CONFIG names a configuration of levee")
-    with _one_at_a_time(names):
+    with _one_at_a_time():
         if _is_up(names, mode, engine, text):
             return False
         _remove(names)
@@ -91,7 +98,7 @@ def up(names: Names, mode: Mode, engine: str, config_file: Path | None = None) -
 def down(names: Names) -> bool:
     """Remove everything; False when there was nothing."""
     netns.require_root()
-    with _one_at_a_time(names):
+    with _one_at_a_time():
         anything = names.lab_dir.exists() or any(netns.exists(n) for n in names.namespaces)
         _remove(names)
     return anything
