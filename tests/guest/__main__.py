@@ -51,7 +51,7 @@ def _arguments() -> argparse.Namespace:
     run.add_argument("command", nargs="+", metavar="COMMAND")
     test = verbs.add_parser("test", help="run the lab's tests in bridge mode in a fresh guest")
     test.add_argument("--junitxml", type=Path, metavar="FILE", help="results, as pytest writes them")
-    test.add_argument("pytest", nargs="*", default=["tests/lab"], metavar="PYTEST-ARGUMENT")
+    test.add_argument("pytest", nargs="*", default=["tests/lab", "-m", "not deep"], metavar="PYTEST-ARGUMENT")
     return parser.parse_args()
 
 
