@@ -72,7 +72,7 @@ class QueueBed:
     def queued(
         self, match: str, queues: str, *, syns: str = "", interfaces: tuple[str, ...] = (OUTSIDE,)
     ) -> Iterator[None]:
-        """Packets that match, `udp dport 7777` or `tcp`, go to `queues`, `7` or `7-8`, SYNs to `syns` if it is given."""
+        """Packets that match, `udp dport 7777` or `tcp`, go to `queues`, `7` or `7-8`; SYNs to `syns` if given."""
         remove = [["nft", "delete", "table", self._family, "bed"]]
         if not self._nft(match, queues, syns, interfaces):
             remove = [[program, "-t", "raw", "-F", "PREROUTING"] for program in ("iptables", "ip6tables")]
@@ -98,15 +98,22 @@ class QueueBed:
         return "bridge" if self.mode is Mode.BRIDGE else "inet"
 
     def _nft(self, match: str, queues: str, syns: str, interfaces: tuple[str, ...]) -> bool:
+        """Whether nftables could do it. In bridge mode it must; there is no iptables for bridges."""
         hook = "forward" if self.mode is Mode.BRIDGE else "prerouting"
-        from_where = ", ".join(f'"{name}"' for name in interfaces)
-        what = match if " " in match else f"meta l4proto {match}"
-        syn_rule = f" iifname {{ {from_where} }} tcp flags & (syn | ack) == syn queue num {syns};" if syns else ""
-        text = (
-            f"table {self._family} bed {{ chain bed {{ type filter hook {hook} priority -310;"
-            f"{syn_rule} iifname {{ {from_where} }} {what} queue num {queues}; }} }}"
-        )
-        return run(["nft", "-f", "-"], namespace=self.names.box, text_in=text, check=False).returncode == 0
+        came_in = f"iifname {{ {', '.join(interfaces)} }}"
+        lines = [
+            f"table {self._family} bed {{",
+            "chain bed {",
+            f"type filter hook {hook} priority -310;",
+            *([f"{came_in} tcp flags & (syn | ack) == syn queue num {syns}"] if syns else []),
+            f"{came_in} {match if ' ' in match else f'meta l4proto {match}'} queue num {queues}",
+            "}",
+            "}",
+            "",
+        ]
+        must = self.mode is Mode.BRIDGE
+        done = run(["nft", "-f", "-"], namespace=self.names.box, text_in="\n".join(lines), check=must)
+        return done.returncode == 0
 
     @contextlib.contextmanager
     def udp(self) -> Iterator[tuple[Callable[[bytes], object], socket.socket]]:
