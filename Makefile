@@ -54,7 +54,7 @@ fuzz-long: build ## fuzz targets, 10 million executions each
 	@$(PY) tests/fuzz/run.py --runs 10000000
 
 bench: build ## SYNs answered per second and CPU time each: nft synproxy, Levee, naive reference
-	@$(AS_ROOT) env PYTHONPATH=tests PYTHONSAFEPATH=1 $(PY) -m bench
+	@$(AS_ROOT) env PYTHONPATH=tests:tests/lab PYTHONSAFEPATH=1 $(PY) -m bench
 
 lab: build ## bring the lab up and leave it (MODE=routed|bridge ENGINE=auto|nfqueue CONFIG=FILE)
 	@$(AS_ROOT) $(PY) tests/lab/lab.py up --mode $(MODE) --engine $(ENGINE) $(if $(CONFIG),--config $(CONFIG))

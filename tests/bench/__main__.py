@@ -14,6 +14,8 @@ import sys
 import time
 from collections.abc import Sequence
 
+from netlab.process import LabError
+
 from bench import download, flood, meters, report
 from bench.errors import BenchError
 from bench.peers import LEVEE, NAIVE, PEERS, ROUTING, SYNPROXY, Peer
@@ -23,7 +25,7 @@ from bench.topology import BOX_CPU, CLIENT_CPU, confine, topology, unconfine
 FLOOD_PEERS = (SYNPROXY, LEVEE, NAIVE)
 DOWNLOAD_PEERS = (ROUTING, SYNPROXY, LEVEE)
 LADDER_START_PPS = {SYNPROXY.key: 50_000.0, LEVEE.key: 50_000.0, NAIVE.key: 400.0}
-LADDER_SECONDS = 1.0
+LADDER_SECONDS = 1
 BACKGROUND_SECONDS = 1.0
 BACKGROUND_SHARE_MAX = 0.03
 
@@ -44,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.sched_setaffinity(0, range(os.cpu_count() or 1))
             if options.only != "flood":
                 _download(results, [p for p in chosen if p in DOWNLOAD_PEERS], options.runs, options.seconds)
-    except BenchError as error:
+    except (BenchError, LabError) as error:
         _say(f"bench: {error}" + (f"\n  hint: {error.hint}" if error.hint else ""))
         return 1
     print(report.table(results))

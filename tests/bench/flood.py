@@ -10,6 +10,7 @@ Called by bench.__main__. Must not know: which peer answers.
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 import subprocess
@@ -19,6 +20,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+from netlab.flood import compiled
 
 from bench import meters
 from bench.errors import BenchError
@@ -38,7 +41,10 @@ from bench.topology import (
 
 _WARM_UP_S = 0.6
 _OVERHANG_S = 0.4  # the generator goes on this long after the second reading
-_ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+_COUNT_MAX = 100_000_000  # the generator wants a bound; its time ends first
+_SOURCES = "198.18.64.0/18"  # with ports and ISNs drawn anew for each SYN
+_TESTS = Path(__file__).resolve().parent.parent
+_ENVIRONMENT = os.environ | {"PYTHONPATH": str(_TESTS)}
 
 LADDER_STEP = 1.25
 _LADDER_STEPS_MAX = 40
@@ -57,7 +63,7 @@ class Measurement:
     stolen_share: float
 
 
-def measure(pps: float, seconds: float, processes: Sequence[int]) -> Measurement:
+def measure(pps: float, seconds: int, processes: Sequence[int]) -> Measurement:
     """Send at `pps` (0: as fast as the link takes them) and measure for `seconds`; `processes` do the box's work."""
     with _generator(pps, _WARM_UP_S + seconds + _OVERHANG_S) as process:
         time.sleep(_WARM_UP_S)
@@ -67,9 +73,8 @@ def measure(pps: float, seconds: float, processes: Sequence[int]) -> Measurement
         report = process.communicate()[0]
     if process.returncode != 0:
         raise BenchError("the generator failed", "its message stands above")
-    sent = json.loads(report)
     return Measurement(
-        offered_pps=sent["sent"] / sent["elapsed_s"],
+        offered_pps=float(json.loads(report)["pps"]),
         answered_pps=interval.answers_per_s,
         cpu_us_per_syn=interval.ran_s * 1e6 / max(1, interval.answers),
         busy_us_per_syn=interval.busy_s * 1e6 / max(1, interval.answers),
@@ -78,7 +83,7 @@ def measure(pps: float, seconds: float, processes: Sequence[int]) -> Measurement
     )
 
 
-def find_peak(start_pps: float, seconds: float, processes: Sequence[int]) -> list[Measurement]:
+def find_peak(start_pps: float, seconds: int, processes: Sequence[int]) -> list[Measurement]:
     """Climb from `start_pps` until two rungs in a row fall behind or the sender is the limit; all rungs."""
     rungs: list[Measurement] = []
     pps, behind = start_pps, 0
@@ -99,26 +104,24 @@ def best(rungs: list[Measurement]) -> Measurement:
 
 def verify() -> None:
     """See that what will be counted are right answers."""
-    done = subprocess.run(_client_command("verify", ""), env=_ENVIRONMENT, capture_output=True, text=True, check=False)
+    target_mac = mac_of(BOX, OUTSIDE_IF).hex(":")
+    options = f"--interface {CLIENT_IF} --to {target_mac} --target {SERVER_ADDRESS} --port {SERVICE_PORT}"
+    command = inside(CLIENT, f"{sys.executable} -m bench.verify {options}")
+    done = subprocess.run(shlex.split(command), env=_ENVIRONMENT, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BenchError("the answers are not right, so they are not counted", done.stderr.strip())
 
 
-def _client_command(module: str, options: str) -> list[str]:
-    """The command line that runs a module of ours in the client's namespace, on the client's core."""
-    target_mac = mac_of(BOX, OUTSIDE_IF).hex(":")
-    towards = f"--interface {CLIENT_IF} --to {target_mac} --target {SERVER_ADDRESS} --port {SERVICE_PORT}"
-    return shlex.split(inside(CLIENT, on_cpus([CLIENT_CPU], f"{sys.executable} -m bench.{module} {towards} {options}")))
-
-
 @contextmanager
 def _generator(pps: float, seconds: float) -> Iterator[subprocess.Popen[str]]:
-    """The generator process, already sending; it ends by itself."""
-    command = _client_command("generator", f"--seconds {seconds} --pps {pps}")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=_ENVIRONMENT)
+    """The lab's generator on the client's core, sending; it ends by itself."""
+    macs = f"--source-mac {mac_of(CLIENT, CLIENT_IF).hex(':')} --destination-mac {mac_of(BOX, OUTSIDE_IF).hex(':')}"
+    towards = f"--interface {CLIENT_IF} --source {_SOURCES} --destination {SERVER_ADDRESS} --port {SERVICE_PORT}"
+    bounds = f"--rate {round(pps)} --count {_COUNT_MAX} --seconds {math.ceil(seconds)} --seed {time.monotonic_ns()}"
+    command = f"{compiled()} --kind syn-options {macs} {towards} {bounds}"
+    line = shlex.split(inside(CLIENT, on_cpus([CLIENT_CPU], command)))
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, text=True)
     try:
-        if process.stdout is None or process.stdout.readline().strip() != "ready":
-            raise BenchError("the generator did not start", "its message stands above")
         yield process
     finally:
         process.kill()

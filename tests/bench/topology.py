@@ -115,8 +115,9 @@ def _create() -> None:
     ):
         run(f"ip -n {namespace} address add {address} dev {interface}")
         run(f"ip -n {namespace} link set {interface} up")
-    run(f"ip -n {CLIENT} route add default via {OUTSIDE_ADDRESS}")
-    run(f"ip -n {SERVER} route add default via {INSIDE_ADDRESS}")
+    # No default routes: the generator refuses to run where there is one.
+    run(f"ip -n {CLIENT} route add 198.19.0.0/24 via {OUTSIDE_ADDRESS}")
+    run(f"ip -n {SERVER} route add 198.18.0.0/16 via {INSIDE_ADDRESS}")
     run(f"ip -n {BOX} route add 198.18.0.0/16 via {CLIENT_ADDRESS}")
     no_filter = " ".join(f"net.ipv4.conf.{name}.rp_filter=0" for name in ("all", OUTSIDE_IF, INSIDE_IF))
     run(inside(BOX, f"sysctl -qw net.ipv4.ip_forward=1 {no_filter}"))

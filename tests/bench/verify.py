@@ -18,8 +18,6 @@ import time
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
-from bench.generator import build_pool, send
-
 SYNS = 128
 PPS = 200.0  # what the slowest peer surely answers
 WAIT_S = 1.0
@@ -28,6 +26,13 @@ _SOL_PACKET, _PACKET_AUXDATA = 263, 8
 _CHECKSUM_NOT_READY = 1 << 3  # TP_STATUS_CSUMNOTREADY
 _PACKET_OUTGOING = 4
 _FRAME_MAX_BYTES = 2048
+
+
+def a_syn(number: int, target: str, port: int) -> IP:
+    """A SYN with all options, a different one for each number."""
+    options = [("MSS", 1460), ("SAckOK", b""), ("Timestamp", (number, 0)), ("NOP", None), ("WScale", 7)]
+    source, isn = f"198.18.64.{number % 250 + 1}", number * 0x01010101 & 0xFFFFFFFF
+    return IP(src=source, dst=target) / TCP(sport=1024 + number, dport=port, seq=isn, flags="S", options=options)
 
 
 def wrong_answer(frame: bytes, *, checksums: bool, isn_of: dict[tuple[str, int], int]) -> str | None:
@@ -63,10 +68,12 @@ def main() -> int:
         link.settimeout(WAIT_S)
         source_mac: bytes = link.getsockname()[4]
         target_mac = bytes.fromhex(options.to.replace(":", ""))
-        frames = build_pool(SYNS, source_mac, target_mac, options.target, options.port, seed=time.monotonic_ns())
-        syns = [Ether(frame.tobytes())[IP] for frame in frames]
-        isn_of = {(syn.src, syn[TCP].sport): syn[TCP].seq for syn in syns}
-        send(options.interface, frames, SYNS / PPS, PPS)
+        isn_of: dict[tuple[str, int], int] = {}
+        for number in range(SYNS):
+            syn = a_syn(number, options.target, options.port)
+            isn_of[syn.src, syn[TCP].sport] = syn[TCP].seq
+            link.send(target_mac + source_mac + b"\x08\x00" + bytes(syn))
+            time.sleep(1 / PPS)
         answered: set[tuple[str, int]] = set()
         deadline = time.monotonic() + WAIT_S
         while len(answered) < len(isn_of) and time.monotonic() < deadline:

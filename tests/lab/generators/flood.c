@@ -32,7 +32,8 @@
 #include <unistd.h>
 
 enum limits {
-	BATCH = 128,              /* frames in one sendmmsg */
+	BATCH = 128,              /* most frames in one sendmmsg */
+	BATCHES_PER_S = 1000,     /* at slower rates batches are smaller, so that packets come evenly */
 	FRAME_BYTES = 128,        /* longest: 14 + 2 tags + 40 IPv6 + 40 TCP */
 	TAGS_MAX = 2,
 	KEEP_OUT_MAX = 8,
@@ -385,12 +386,14 @@ static void flood(const struct plan *plan)
 	static uint8_t frames[BATCH][FRAME_BYTES];
 	struct mmsghdr messages[BATCH] = { 0 };
 	struct iovec parts[BATCH];
-	uint64_t made = 0, sent = 0, refused = 0;
+	uint64_t made = 0, sent = 0, refused = 0, full = BATCH;
 	int file = open_socket(plan->interface);
 	double start_s = now_s(), seconds;
 
+	if (plan->rate_pps != 0 && plan->rate_pps < BATCH * BATCHES_PER_S)
+		full = plan->rate_pps / BATCHES_PER_S + 1;
 	while (made < plan->count && now_s() - start_s < plan->seconds) {
-		uint64_t batch = plan->count - made < BATCH ? plan->count - made : BATCH;
+		uint64_t batch = plan->count - made < full ? plan->count - made : full;
 
 		for (uint64_t i = 0; i < batch; i++) {
 			parts[i].iov_base = frames[i];
