@@ -14,15 +14,17 @@ Owns the order of events. measure.py measures, screen.py and plot.py show.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 from netlab import ability, control, flood
-from netlab.names import REPOSITORY, names_from_environment
+from netlab.names import REPOSITORY, Names, names_from_environment
 from netlab.process import LabError
 from netlab.topology import Mode
 
+from appliance.errors import OperatorError
 from demo import measure, plot, screen
 from demo.measure import Phase
 
@@ -47,9 +49,7 @@ def _mode(chosen: str | None) -> tuple[Mode, str]:
     return (Mode.BRIDGE, "") if Mode.BRIDGE in possible else (Mode.ROUTED, ability.left_out(possible))
 
 
-def run() -> bool:
-    arguments = _arguments()
-    names = names_from_environment()
+def run(arguments: argparse.Namespace, names: Names) -> bool:
     mode, reason = _mode(arguments.mode)
     screen.introduce(mode, reason, arguments.rate)
     flood.compiled()
@@ -61,7 +61,6 @@ def run() -> bool:
             control.up(names, mode, engine)
             setting = measure.Setting(names, mode, Path(directory), arguments.rate, arguments.quiet, arguments.flood)
             phases.append(measure.run_phase(setting, title, live.show))
-    control.down(names)
     screen.print_table(phases)
     plot.draw(phases, arguments.picture)
     print(f"plot: {arguments.picture}")
@@ -69,14 +68,18 @@ def run() -> bool:
 
 
 def main() -> int:
+    arguments = _arguments()
+    names = names_from_environment("levee-demo")  # a lab of its own: one that is up stays as it is
     try:
-        return 0 if run() else 1
-    except LabError as error:
+        return 0 if run(arguments, names) else 1
+    except (LabError, OperatorError) as error:
         print(f"demo: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"hint: {error.hint}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        control.down(names_from_environment())
-        print("\ndemo: interrupted; the network is removed", file=sys.stderr)
+        print("\ndemo: interrupted", file=sys.stderr)
         return 130
+    finally:
+        if os.geteuid() == 0:
+            control.down(names)

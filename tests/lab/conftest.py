@@ -4,19 +4,21 @@
     pytest tests/lab --mode bridge --engine nfqueue   one
     pytest tests/lab --engine none                    no appliance: what the tests see without it
 
-LEVEE_LAB_MODE and LEVEE_LAB_ENGINE say the same. The namespaces are those of `make lab`; a lab that
-is up is replaced, and the machine is clean afterwards.
+LEVEE_LAB_MODE and LEVEE_LAB_ENGINE say the same. The namespaces are levee-test-client and so on: a lab
+that is up by `make lab` is left alone. A second run from the same checkout waits for the first.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from netlab import ability, control, servers, session
-from netlab.names import names_from_environment
+from netlab import ability, control, flood, servers, session
+from netlab.names import Names, names_from_environment
 from netlab.session import FAMILIES, Lab
 from netlab.topology import Mode
 
@@ -84,11 +86,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     mode, engine = request.param
-    names = names_from_environment()
+    names = names_from_environment("levee-test")
     text = session.protected_and_direct(mode, engine, names)
-    up = session.bring_up(names, mode, engine, text, tmp_path_factory.mktemp("lab"))
-    yield up
-    control.down(names)
+    with _alone(names):
+        yield session.bring_up(names, mode, engine, text, tmp_path_factory.mktemp("lab"))
+        control.down(names)
+
+
+@contextlib.contextmanager
+def _alone(names: Names) -> Iterator[None]:
+    """Two runs with the same namespaces would take them from each other."""
+    flood.BUILD_DIR.mkdir(parents=True, exist_ok=True)
+    with (flood.BUILD_DIR / f"{names.prefix}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture(scope="session")

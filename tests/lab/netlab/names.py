@@ -69,5 +69,6 @@ class Names:
         return self.runtime_dir / "control.sock"
 
 
-def names_from_environment() -> Names:
-    return Names(os.environ.get("LEVEE_LAB_PREFIX", STANDARD_PREFIX))
+def names_from_environment(default: str = STANDARD_PREFIX) -> Names:
+    """Names as LEVEE_LAB_PREFIX says; tests and demo give a default that is not the standard lab's."""
+    return Names(os.environ.get("LEVEE_LAB_PREFIX", default))
