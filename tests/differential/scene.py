@@ -121,14 +121,13 @@ class Scene:
 
     def wait(self, ms: int) -> list[Segment]:
         """Time passes and timers run; what reached either side, in order."""
+        if self._reference.remembers:
+            ms = min(ms, self._patience_ms)
+            self._patience_ms -= ms
         end_ms = self.now_ms + ms
         engine: list[tuple[Side, bytes]] = []
         reference: list[tuple[Side, bytes]] = []
         while self.now_ms < end_ms or (engine != reference and self.now_ms < end_ms + _LATE_MS):
-            if self._reference.remembers:
-                self._patience_ms -= _TICK_MS
-                if self._patience_ms < 0:
-                    break
             self.now_ms += _TICK_MS
             engine += self._plain(self._engine.tick(self.now_ms, realtime_s=self._now_s()))
             reference += self._reference.tick(self.now_ms, self._now_s())
