@@ -6,6 +6,8 @@ know the data plane. Checksums and lengths of everything taken apart are proved,
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypedDict, Unpack
 
@@ -23,6 +25,7 @@ from scapy.packet import Packet, Raw
 
 CLIENT_MAC, SERVER_MAC = "02:00:00:00:00:01", "02:00:00:00:00:02"
 MASK = 0xFFFFFFFF
+_WORD = struct.Struct(">H")
 
 Option = tuple[str, Any]
 
@@ -104,6 +107,19 @@ class Path:
 
     def server_packet(self, **fields: Unpack[Fields]) -> Packet:
         return self._network(self.server, self.client) / _tcp(self.sport, self.cport, fields)
+
+    def syns(self, count: int, options: Sequence[Option] = ()) -> Iterator[bytes]:
+        """SYNs of so many other clients, quickly: only port and checksum differ."""
+        frame = bytearray(self.other(0).from_client(flags="S", options=list(options)))
+        at = 14 + 4 * len(self.tags) + (20 if self.family == 4 else 40)
+        (port,) = _WORD.unpack_from(frame, at)
+        (was,) = _WORD.unpack_from(frame, at + 16)
+        for number in range(count):
+            total = (was ^ 0xFFFF) + number  # RFC 1624: the complement of the sum, which grows as the port does
+            total = (total & 0xFFFF) + (total >> 16)
+            _WORD.pack_into(frame, at, port + number)
+            _WORD.pack_into(frame, at + 16, total ^ 0xFFFF)
+            yield bytes(frame)
 
     def icmp(self, kind: str, quoted: bytes, *, inside: bool, code: int = 0, mtu: int = 0, router: str = "") -> bytes:
         """Frame of an ICMP error from a router on one side. kind: "unreachable", "too big" or "time"."""
