@@ -18,7 +18,8 @@ from netlab.names import CLIENT_MAC, END_INTERFACE, OUTSIDE_MAC, REPOSITORY, SER
 from netlab.process import LabError, in_namespace, run
 from netlab.topology import Mode
 
-SOURCE = Path(__file__).resolve().parent.parent / "generators/flood.c"
+GENERATORS = Path(__file__).resolve().parent.parent / "generators"
+SOURCES = tuple(GENERATORS / name for name in ("flood.c", "guard.h", "packet.h"))
 BUILD_DIR = REPOSITORY / ".build/lab"
 
 KINDS = ("syn", "syn-options", "syn-ack", "ack", "rst", "fin", "xmas", "null", "cookie")
@@ -38,12 +39,12 @@ def compiled() -> Path:
     ready = os.environ.get("LEVEE_FLOOD")
     if ready:
         return Path(ready)
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:12]
     binary = BUILD_DIR / f"flood-{digest}"
     if not binary.exists():
         BUILD_DIR.mkdir(parents=True, exist_ok=True)
         fresh = binary.with_suffix(f".{os.getpid()}")
-        run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(fresh), str(SOURCE)])
+        run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(fresh), str(SOURCES[0])])
         fresh.replace(binary)
     return binary
 
