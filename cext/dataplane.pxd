@@ -68,6 +68,7 @@ cdef class Dataplane:
     cdef lv_worker **workers
     cdef lv_services *current
     cdef list retired
+    cdef list owned  # addresses of half-open caches: a worker may have been made to use another one
     cdef dict slots
     cdef object shared
     cdef object view

@@ -387,6 +387,7 @@ cdef class Dataplane:
         self.workers = NULL
         self.current = NULL
         self.retired = []
+        self.owned = []
         self.slots = {}
         self.config = config
         self.worker_count = 0
@@ -434,6 +435,7 @@ cdef class Dataplane:
         w.ctx = <lv_ctx_full *>self.ctx
         w.index = index
         w.half.entry = <lv_half *>_zeroed(self.half_entries, sizeof(lv_half))
+        self.owned.append(<size_t>w.half.entry)
         w.half.sets_mask = self.half_entries // LV_HALF_WAYS - 1
         w.half.seed = secrets.randbits(64)
         for i in range(LV_SYN_STAGES):
@@ -732,13 +734,15 @@ cdef class Dataplane:
             worker = <lv_worker_full *>self.workers[i]
             for j in range(LV_SYN_STAGES):
                 free(worker.syn_ring[j].timer)
-            free(worker.half.entry)
             free(worker.count)
             free(worker.outq.memory)
             free(worker)
         self.worker_count = 0
         free(self.workers)
         self.workers = NULL
+        for address in self.owned or ():
+            free(<void *><size_t>address)
+        self.owned = []
         for address, _ in self.retired or ():
             _free_services(<lv_services_full *><size_t>address)
         self.retired = []

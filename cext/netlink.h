@@ -27,15 +27,15 @@ enum {
     /* nlmsghdr, nfgenmsg, verdict attribute, header of the payload attribute. The kernel's message has at least this
      * much before its payload (nlmsghdr, nfgenmsg, packet attribute, header of the payload attribute), so that a verdict
      * with payload is written into the received message, in place, and the packet is not copied. */
-    LV_NL_VERDICT_BYTES = NLMSG_HDRLEN + sizeof(struct nfgenmsg) + NLA_HDRLEN +
-                          sizeof(struct nfqnl_msg_verdict_hdr),
+    LV_NL_VERDICT_BYTES = NLMSG_HDRLEN + sizeof(struct nfgenmsg) + NLA_HDRLEN + sizeof(struct nfqnl_msg_verdict_hdr),
     LV_NL_REWRITE_BYTES = LV_NL_VERDICT_BYTES + NLA_HDRLEN,
     LV_NL_CONFIG_MAX = 128,
 };
 
 /* A run of verdicts relies on it. */
 _Static_assert(NLMSG_HDRLEN + sizeof(struct nfgenmsg) + NLA_ALIGN(NLA_HDRLEN + sizeof(struct nfqnl_msg_packet_hdr)) +
-                       NLA_HDRLEN >= LV_NL_REWRITE_BYTES,
+                       NLA_HDRLEN >=
+                   LV_NL_REWRITE_BYTES,
                "a verdict with payload fits into the message that brought the packet");
 
 enum lv_nl_kind {
@@ -47,8 +47,8 @@ enum lv_nl_kind {
 
 struct lv_nl_packet {
     u32 id;
-    u16 proto;  /* ethertype; of the inner tag for QinQ */
-    u8 family;  /* NFPROTO_* of the hook */
+    u16 proto; /* ethertype; of the inner tag for QinQ */
+    u8 family; /* NFPROTO_* of the hook */
     u8 hook;
     u32 indev;     /* ifindex, 0 = absent. In the bridge family the bridge where the kernel has br_netfilter, ... */
     u32 physindev; /* ... and then this is the port; without br_netfilter indev is the port and this is absent */
@@ -204,9 +204,9 @@ LV_INLINE enum lv_nl_kind lv_nl_read(struct lv_nl_packet *out, u8 *msg, u32 len,
 LV_INLINE void lv_nl_put_header(u8 *msg, u32 len, u8 type, u16 flags, u16 queue)
 {
     struct nlmsghdr header = {
-            .nlmsg_len = len,
-            .nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | type,
-            .nlmsg_flags = NLM_F_REQUEST | flags,
+        .nlmsg_len = len,
+        .nlmsg_type = NFNL_SUBSYS_QUEUE << 8 | type,
+        .nlmsg_flags = NLM_F_REQUEST | flags,
     };
     struct nfgenmsg gen = {.version = NFNETLINK_V0, .res_id = htons(queue)};
 

@@ -183,8 +183,7 @@ LV_INLINE int lv_gate_known(struct xdp_md *ctx, const struct lv_scratch *s, cons
         if (syn)
             return lv_gate_syn(ctx);
         return ack ? lv_gate_ack(ctx, 1) : XDP_PASS;
-    default:
-        return XDP_PASS;
+    default: return XDP_PASS;
     }
 }
 
@@ -297,14 +296,10 @@ int lv_gate(struct xdp_md *ctx)
         if (s->k.ip.fragment)
             return lv_gate_portless(s, services, LV_R_FRAGMENT);
         return lv_gate_tcp(ctx, s, config, services);
-    case LV_KIND_ICMP_ERROR:
-        return lv_gate_icmp(ctx, s, services);
-    case LV_KIND_FRAGMENT:
-        return lv_gate_portless(s, services, LV_R_FRAGMENT);
-    case LV_KIND_JUNK:
-        return lv_gate_portless(s, services, (enum lv_reason)s->k.ip.reason);
-    default:
-        return XDP_PASS;
+    case LV_KIND_ICMP_ERROR: return lv_gate_icmp(ctx, s, services);
+    case LV_KIND_FRAGMENT: return lv_gate_portless(s, services, LV_R_FRAGMENT);
+    case LV_KIND_JUNK: return lv_gate_portless(s, services, (enum lv_reason)s->k.ip.reason);
+    default: return XDP_PASS;
     }
 }
 

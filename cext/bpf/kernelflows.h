@@ -184,4 +184,25 @@ LV_INLINE void lv_kernel_sweep(struct lv_kernel_flows *kf)
     kf->has_cursor = !failed;
 }
 
+/* Begin with a map: count what a predecessor left, take up its handshakes. */
+static void lv_kernel_start(struct lv_kernel_flows *kf)
+{
+    kf->w->ctx->on_forget = lv_kernel_forget;
+    kf->w->ctx->owner = kf;
+    do
+        lv_kernel_sweep(kf);
+    while (kf->has_cursor);
+}
+
+/* A packet that goes on leaves by a socket, where nobody completes its checksum. */
+static void lv_kernel_complete(const struct lv_frame *f)
+{
+    struct lv_pkt k;
+
+    lv_frame_begin(&k, f);
+    if (lv_parse(&k, f->data, f->data + f->len, f->proto) == LV_KIND_TCP && !lv_tcp_checksum_ok(&k.ip) &&
+        lv_tcp_checksum_is_partial(&k.ip))
+        lv_tcp_checksum_complete(&k.ip);
+}
+
 #endif

@@ -17,9 +17,9 @@
 
 enum {
     LV_ETHERNET_BYTES = 14,
-    LV_BPF_LAYOUT = 1,       /* pinned maps of another layout are not taken over */
-    LV_HANDOVER_SMALL = 2048, /* room for a packet in the ring: what an ordinary MTU needs, */
-    LV_HANDOVER_LARGE = 16384, /* jumbo frames, */
+    LV_BPF_LAYOUT = 1,             /* pinned maps of another layout are not taken over */
+    LV_HANDOVER_SMALL = 2048,      /* room for a packet in the ring: what an ordinary MTU needs, */
+    LV_HANDOVER_LARGE = 16384,     /* jumbo frames, */
     LV_HANDOVER_GSO = 65536 + 256, /* and what GRO put together */
     LV_REASONS_AND_EVENTS = (int)LV_R_COUNT + (int)LV_E_COUNT,
 };
@@ -32,7 +32,7 @@ struct lv_bpf_config {
     u32 half_sets_mask;
     u32 ts_offset;
     u32 offered_window;
-    u32 services; /* which of the two service tables counts */
+    u32 services;   /* which of the two service tables counts */
     u32 ifindex[2]; /* by side */
     u8 fail_open;
     u8 pass_full; /* half of the table are connections that are only known: no more of them */
@@ -53,8 +53,8 @@ struct lv_counters {
 
 /* In front of each packet that is handed to user space. */
 struct lv_handover {
-    u32 len;  /* bytes of the Ethernet frame that follow */
-    u8 side;  /* where it came in */
+    u32 len; /* bytes of the Ethernet frame that follow */
+    u8 side; /* where it came in */
     u8 flags;
     u16 vlan_proto; /* tag out of band, 0: none */
     u16 vlan_tci;

@@ -189,8 +189,7 @@ LV_INLINE int lv_splice_tcp(struct __sk_buff *skb, struct lv_scratch *s, const s
     if (!c)
         return side == LV_INSIDE ? lv_splice_know(skb, s, config, services) : TC_ACT_OK;
     switch (c->state) {
-    case LV_FLOW_SYN_SENT:
-        return lv_hand_over(skb, side, c->service);
+    case LV_FLOW_SYN_SENT: return lv_hand_over(skb, side, c->service);
     case LV_FLOW_PASS_CLOSED:
         if (side == LV_INSIDE && (s->k.tcp.flags & (LV_SYN | LV_ACK)) == LV_SYN) { /* the server uses its port again */
             c->flags = 0;
@@ -202,8 +201,7 @@ LV_INLINE int lv_splice_tcp(struct __sk_buff *skb, struct lv_scratch *s, const s
     case LV_FLOW_PASS:
         lv_flow_track_pass(c, &s->k.tcp, side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE, lv_now_ms(s->now_ns));
         return TC_ACT_OK;
-    default:
-        return lv_splice_flow(skb, s, config, c, side);
+    default: return lv_splice_flow(skb, s, config, c, side);
     }
 }
 

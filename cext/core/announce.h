@@ -40,8 +40,8 @@ LV_INLINE void lv_announce(const struct lv_learned *set, const struct lv_service
  * The window scale that a client was told, when only its cookie is left. If it changed while the cookie may have been
  * out, the larger one is taken: the client then sees a window that is too small, never one that is too large.
  */
-LV_INLINE u8 lv_announced_wscale(const struct lv_learned *set, const struct lv_service *sv, const struct lv_addr *server,
-                                 u16 port, u32 now_ms)
+LV_INLINE u8 lv_announced_wscale(const struct lv_learned *set, const struct lv_service *sv,
+                                 const struct lv_addr *server, u16 port, u32 now_ms)
 {
     struct lv_learned l;
     u8 now, before;

@@ -128,8 +128,10 @@ LV_INLINE u32 lv_segment_write(u8 *p, const struct lv_segment *s)
     t[13] = s->flags;
     lv_put16(t + 14, s->window);
     lv_put32(t + 16, 0); /* checksum, urgent pointer */
-    lv_copy(t + 20, s->options, LV_OPTIONS_MAX_BYTES); /* all of them: what is too much is overwritten or not sent */
-#ifndef __bpf__
+#ifdef __bpf__
+    lv_copy(t + 20, s->options, LV_OPTIONS_MAX_BYTES); /* of a constant length; what is too much is not sent */
+#else
+    __builtin_memcpy(t + 20, s->options, s->options_len);
     if (s->payload_len)
         __builtin_memcpy(t + 20 + s->options_len, s->payload, s->payload_len);
 #endif

@@ -50,6 +50,12 @@ LV_INLINE enum lv_verdict lv_icmp_about_flow(struct lv_worker *w, struct lv_flow
         if (k->quoted_ack)
             lv_change32(&d, t + 8, k->tcp.ack + f->c.seq_delta, odd);
     }
+    if (t + 18 <= k->quoted.end) { /* long enough to carry the quoted segment's own checksum */
+        u16 was = lv_get16(t + 16);
+
+        lv_diff_apply(&d, t + 16);
+        lv_diff16(&d, was, lv_get16(t + 16));
+    }
     lv_diff_apply(&d, k->ip.l4 + 2);
     lv_count_event(w, service, LV_E_TRANSLATED);
     return LV_REWRITE;

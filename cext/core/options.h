@@ -28,8 +28,8 @@ enum {
     LV_OPTIONS_MAX_BYTES = 40,
     LV_TCP_HEADER_MAX = 60,
     LV_TCP_COPY_BYTES = 72, /* a header and what the longest read from its last byte would touch */
-    LV_WSCALE_NONE = 15, /* no window scale option; 0..14 are values of it */
-    LV_WSCALE_MAX = 14,  /* RFC 7323 2.3 */
+    LV_WSCALE_NONE = 15,    /* no window scale option; 0..14 are values of it */
+    LV_WSCALE_MAX = 14,     /* RFC 7323 2.3 */
 };
 
 struct lv_opts {

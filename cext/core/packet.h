@@ -59,8 +59,8 @@ struct lv_addr {
 };
 
 struct lv_ip {
-    u8 *l3;  /* IP header */
-    u8 *l4;  /* after the last extension header */
+    u8 *l3;    /* IP header */
+    u8 *l4;    /* after the last extension header */
     u8 *end;   /* of the IP packet by its own length, never past the buffer */
     u32 total; /* bytes of the IP packet by its own length */
     struct lv_addr src, dst;
@@ -130,7 +130,8 @@ LV_INLINE int lv_fits(const u8 *p, u32 n, const struct lv_ip *ip, const u8 *end)
     return p + n <= end && p + n <= ip->end;
 }
 
-enum { LV_CUT_OFF = 0x7fffffff }; /* wire_len of the packet quoted in an ICMP error, of which only the first part is there */
+/* wire_len of the packet quoted in an ICMP error, of which only the first part is there. */
+enum { LV_CUT_OFF = 0x7fffffff };
 
 /* IPv4, RFC 791. `wire_len`: bytes from p to the end of the packet on the wire. */
 LV_INLINE enum lv_kind lv_parse_ip4(struct lv_ip *ip, u8 *p, u8 *end, u32 wire_len)
@@ -307,7 +308,8 @@ LV_INLINE enum lv_kind lv_parse_icmp(struct lv_pkt *k, u8 *end)
     k->icmp_code = p[1];
     if (!lv_icmp_is_error(k->ip.family, p[0]))
         return LV_KIND_OTHER;
-    if (lv_parse_ip(&k->quoted, p + 8, end, k->ip.family == 4 ? LV_ETH_P_IP : LV_ETH_P_IPV6, LV_CUT_OFF) != LV_KIND_OTHER)
+    if (lv_parse_ip(&k->quoted, p + 8, end, k->ip.family == 4 ? LV_ETH_P_IP : LV_ETH_P_IPV6, LV_CUT_OFF) !=
+        LV_KIND_OTHER)
         return LV_KIND_OTHER;
     if (k->quoted.proto != LV_IPPROTO_TCP || k->quoted.fragment == 2)
         return LV_KIND_OTHER;
@@ -423,8 +425,7 @@ LV_INLINE int lv_tcp_checksum_is_partial(const struct lv_ip *ip)
 {
     u32 len = (u32)(ip->end - ip->l4);
 
-    return lv_get16(ip->l4 + 16) ==
-           lv_csum_fold(lv_pseudo_sum(ip->family, &ip->src, &ip->dst, LV_IPPROTO_TCP, len));
+    return lv_get16(ip->l4 + 16) == lv_csum_fold(lv_pseudo_sum(ip->family, &ip->src, &ip->dst, LV_IPPROTO_TCP, len));
 }
 
 /* Do what the NIC was to do. */

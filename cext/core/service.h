@@ -17,14 +17,14 @@ enum {
     LV_RULES_MAX = 65536,
     LV_RULES_PER_ADDRESS = 1024,
     LV_INTERVAL_STEPS = 16, /* of a binary search among that many */
-    LV_SERVICE_NONE = 0, /* number of "no service"; counters of what belongs to none are kept there */
+    LV_SERVICE_NONE = 0,    /* number of "no service"; counters of what belongs to none are kept there */
     LV_VID_ANY = 0xffff,
 };
 
 struct lv_service {
     u8 used;
-    u8 protect;        /* 0 off, 1 always */
-    u8 window_zero;    /* SYN-ACK offers window 0 until the server has answered */
+    u8 protect;     /* 0 off, 1 always */
+    u8 window_zero; /* SYN-ACK offers window 0 until the server has answered */
     u8 fragments_pass;
     /* What the SYN-ACK announces until the server's own options are known. */
     u8 wscale, sack_ok, has_ts;

@@ -31,8 +31,8 @@ enum {
 enum {
     LV_IDLE_ESTABLISHED_MS = 7440000, /* 2 h 4 min: RFC 5382 REQ-5 */
     LV_IDLE_HALF_CLOSED_MS = 3600000,
-    LV_IDLE_LAST_ACK_MS = 240000,     /* both FINs seen, one not acknowledged: RFC 5382's transitory time */
-    LV_IDLE_CLOSED_MS = 60000,        /* as long as Linux keeps TIME-WAIT */
+    LV_IDLE_LAST_ACK_MS = 240000, /* both FINs seen, one not acknowledged: RFC 5382's transitory time */
+    LV_IDLE_CLOSED_MS = 60000,    /* as long as Linux keeps TIME-WAIT */
     LV_IDLE_RESET_MS = 10000,
     LV_IDLE_CLOSED_CROWDED_MS = 5000, /* with less than a quarter of the table free */
     LV_IDLE_SYN_SENT_MS = 30000,      /* only reached if its timer was lost */
@@ -40,11 +40,11 @@ enum {
 
 struct lv_config {
     u32 flows;
-    u32 offered_window;     /* of our SYN-ACKs: what is held of one flow, at most 65535 */
-    u8 out_layer[2];        /* enum lv_layer towards each side */
+    u32 offered_window; /* of our SYN-ACKs: what is held of one flow, at most 65535 */
+    u8 out_layer[2];    /* enum lv_layer towards each side */
     u8 secret[LV_SECRET_BYTES];
-    u32 ts_offset;          /* so that our timestamps do not tell the uptime */
-    u8 partial_checksums;   /* packets are seen before a NIC (or its stand-in) has completed their checksum */
+    u32 ts_offset;        /* so that our timestamps do not tell the uptime */
+    u8 partial_checksums; /* packets are seen before a NIC (or its stand-in) has completed their checksum */
 };
 
 struct lv_timer {

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * State that the data plane in user space and the programs share by memory: half-open entries, learned options, keys,
+ * services.
+ *
+ * Owns: making both sides use one copy, or keeping two copies equal. Called by: bpfengine.pyx. Must not know: libbpf.
+ */
+#ifndef LV_BPF_SHAREDSTATE_H
+#define LV_BPF_SHAREDSTATE_H
+
+#include "../core/engine.h"
+#include "maps.h"
+
+/* The worker uses the maps' memory instead of its own. What it had is freed with the data plane. */
+static void lv_shared_adopt(struct lv_worker *w, struct lv_half *half, u32 sets_mask, u64 seed, struct lv_learned *learned)
+{
+    w->half.entry = half;
+    w->half.sets_mask = sets_mask;
+    w->half.seed = seed;
+    w->half.cursor = 0;
+    w->ctx->learning.entry = learned;
+    w->ctx->config.partial_checksums = 1;
+}
+
+/* Cookies were counted where they were made, in the kernel; here every key may have some out. */
+static void lv_shared_keys_out(struct lv_worker *w)
+{
+    w->keys.slot[0].issued = w->keys.slot[1].issued = 1;
+}
+
+/* At the start: what is out may be a predecessor's. */
+static void lv_shared_keys_take_all(struct lv_worker *w, void *map)
+{
+    struct lv_cookie_keys *to = map;
+
+    lv_shared_keys_out(w);
+    *to = w->keys;
+}
+
+/* After the worker's clock: a new key, or one that is no longer valid. */
+static void lv_shared_keys_follow(struct lv_worker *w, void *map)
+{
+    struct lv_cookie_keys *to = map;
+    u32 i;
+
+    for (i = 0; i < 2; i++) {
+        const struct lv_cookie_key *k = &w->keys.slot[i];
+
+        if (to->slot[i].epoch == k->epoch && to->slot[i].valid == k->valid)
+            continue;
+        __atomic_store_n(&to->slot[i].valid, 0, __ATOMIC_SEQ_CST);
+        to->slot[i].key = k->key;
+        to->slot[i].epoch = k->epoch;
+        to->slot[i].since_ms = k->since_ms;
+        to->slot[i].issued = 0;
+        __atomic_store_n(&to->slot[i].valid, k->valid, __ATOMIC_SEQ_CST);
+    }
+    __atomic_store_n(&to->current, w->keys.current, __ATOMIC_SEQ_CST);
+    lv_shared_keys_out(w);
+}
+
+/* Copy the services into one of the two tables in the map. */
+static void lv_shared_services(const struct lv_worker *w, void *map, u32 which)
+{
+    const struct lv_services *from = lv_services_of(w);
+    struct lv_services_flat *to = (struct lv_services_flat *)map + which;
+
+    to->intervals = LV_MIN(from->intervals, (u32)LV_INTERVALS_MAX);
+    to->rules = LV_MIN(from->rules, (u32)LV_RULES_MAX);
+    to->search_step = from->search_step;
+    __builtin_memcpy(to->interval, from->interval, to->intervals * sizeof(to->interval[0]));
+    __builtin_memcpy(to->rule, from->rule, to->rules * sizeof(to->rule[0]));
+    __builtin_memcpy(to->service, from->service, sizeof(to->service));
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+static u32 lv_shared_offered_window(const struct lv_worker *w)
+{
+    return w->ctx->config.offered_window;
+}
+
+static u32 lv_shared_ts_offset(const struct lv_worker *w)
+{
+    return w->ctx->config.ts_offset;
+}
+
+static size_t lv_shared_services_bytes(void)
+{
+    return sizeof(struct lv_services_flat);
+}
+
+static size_t lv_shared_keys_bytes(void)
+{
+    return sizeof(struct lv_cookie_keys);
+}
+
+#endif

@@ -1,0 +1,62 @@
+"""The BPF engine: programs on both NICs, and one thread for what they hand to user space."""
+
+from types import TracebackType
+from typing import Self, TypedDict
+
+from cext.dataplane import AllCounters, Dataplane, Occupancy
+from cext.errors import EngineError as EngineError
+
+class BpfStats(TypedDict):
+    """Counters since start(). attached: "native" or "generic" XDP. Times in microseconds."""
+
+    attached: str
+    handovers: int
+    malformed: int
+    verdict_drop: int
+    verdict_pass: int
+    verdict_rewrite: int
+    map_errors: int
+    sent: dict[str, int]
+    send_errors: dict[str, int]
+
+class BpfEngine:
+    """The programs of a bridge of two NICs, and the thread behind them.
+
+    dataplane: with one worker, private memory (no path). pin_folder: on a bpffs; programs and maps pinned there outlive the
+    daemon, and a successor takes them up. fail_open: what new connections meet while no daemon is at work.
+    heartbeat_late_ms: after so long without a sign of life of this process the programs follow fail_open.
+    """
+
+    def __init__(
+        self,
+        dataplane: Dataplane,
+        *,
+        outside: str,
+        inside: str,
+        pin_folder: str,
+        fail_open: bool = False,
+        heartbeat_late_ms: int = 2000,
+    ) -> None: ...
+    @property
+    def running(self) -> bool: ...
+    @property
+    def failure(self) -> str | None: ...
+    @property
+    def taken_up(self) -> int:
+        """Connections found in the kernel's table at open()."""
+    def open(self) -> None:
+        """Load (or take up) maps and programs. Raises EngineError. Nothing is attached yet."""
+    def start(self) -> None:
+        """Attach the programs and start the thread. Raises EngineError."""
+    def publish_services(self) -> None:
+        """Hand the data plane's services to the programs, all at once. To be called after Dataplane.set_services()."""
+    def stop(self, *, detach: bool) -> None:
+        """End the thread. detach: take the programs off and forget all connections; else they go on by themselves."""
+    def counters(self) -> AllCounters:
+        """The data plane's and the programs' together."""
+    def occupancy(self) -> Occupancy: ...
+    def stats(self) -> BpfStats: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...

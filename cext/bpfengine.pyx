@@ -1,0 +1,526 @@
+# cython: language_level=3
+"""The BPF engine: programs in the kernel answer and translate, one thread here does the handshakes.
+
+Owns: the programs' life, the memory shared with them, the thread. Called by: the daemon. Must not know: what a packet says
+(core/), how programs are loaded (bpf/loader.h), how flows are copied (bpf/kernelflows.h).
+
+The thread: packets from the ring, then timers, then the sweep of the kernel's flow table, the keys and the heartbeat. A
+daemon that is killed leaves programs, link and maps at work; the heartbeat in the map tells them that nobody is behind.
+"""
+
+import os
+import signal
+import threading
+
+from libc.errno cimport EINTR
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memmove, memset, strerror
+from posix.mman cimport munmap
+from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
+
+from cext.dataplane cimport (
+    LV_DROP, Dataplane, lv_engine_tick, lv_frame, lv_out, lv_outq_has_room, lv_verdict, lv_worker, lv_worker_clock,
+)
+from cext.linux cimport u8, u16, u32, u64
+from cext.rawsock cimport RawSenders
+
+from cext.dataplane import DROP_REASONS, EVENTS
+from cext.errors import EngineError
+
+cdef extern from "bpf/loader.h" nogil:
+    enum:
+        LV_BPF_LAYOUT
+        LV_HANDOVER_GSO
+        LV_REASONS_AND_EVENTS
+        LV_LEARNED_ENTRIES
+
+    struct lv_bpf_config:
+        u64 heartbeat_ns
+        u64 late_ns
+        u64 half_seed
+        u32 half_sets_mask
+        u32 ts_offset
+        u32 offered_window
+        u32 services
+        u32 *ifindex
+        u8 fail_open
+        u8 pass_full
+
+    struct lv_handover:
+        u32 len
+        u8 side
+        u16 vlan_proto
+        u16 vlan_tci
+
+    struct lv_half:
+        pass
+
+    struct lv_half_sets:
+        pass
+
+    struct lv_learned:
+        pass
+
+    struct lv_loader:
+        int link_fd
+        int xdp_generic
+        u32 flows
+        u32 half_sets
+        char *log
+
+    int lv_loader_open(lv_loader *l, const char *folder, const char *gate, const char *splice, u32 flows, u32 half_sets)
+    int lv_loader_attach(lv_loader *l, int outside, int inside)
+    void lv_loader_detach(lv_loader *l)
+    void lv_loader_close(lv_loader *l)
+    int lv_loader_map(const lv_loader *l, const char *name)
+    void *lv_loader_mmap(int fd, size_t bytes)
+
+cdef extern from "bpf/kernelflows.h" nogil:
+    enum:
+        LV_SWEEP_BATCH
+
+    struct lv_key:
+        pass
+
+    struct lv_conn:
+        pass
+
+    struct lv_kernel_flows:
+        int fd
+        lv_worker *w
+        u64 errors
+        u32 used
+        u32 passing
+        lv_key *keys
+        lv_conn *conns
+
+    void lv_kernel_start(lv_kernel_flows *kf)
+    lv_verdict lv_kernel_packet(lv_kernel_flows *kf, lv_frame *frame)
+    void lv_kernel_complete(const lv_frame *frame)
+    void lv_kernel_sweep(lv_kernel_flows *kf)
+
+cdef extern from "bpf/sharedstate.h" nogil:
+    void lv_shared_adopt(lv_worker *w, lv_half *half, u32 sets_mask, u64 seed, lv_learned *learned)
+    void lv_shared_keys_take_all(lv_worker *w, void *map)
+    void lv_shared_keys_follow(lv_worker *w, void *map)
+    void lv_shared_services(const lv_worker *w, void *map, u32 which)
+    u32 lv_shared_offered_window(const lv_worker *w)
+    u32 lv_shared_ts_offset(const lv_worker *w)
+    size_t lv_shared_services_bytes()
+    size_t lv_shared_keys_bytes()
+
+cdef extern from "<bpf/libbpf.h>" nogil:
+    struct ring_buffer:
+        pass
+    ctypedef int (*ring_buffer_sample_fn)(void *ctx, void *data, size_t size) noexcept nogil
+    ring_buffer *ring_buffer__new(int fd, ring_buffer_sample_fn callback, void *ctx, const void *options)
+    void ring_buffer__free(ring_buffer *ring)
+    int ring_buffer__poll(ring_buffer *ring, int timeout_ms)
+    int libbpf_num_possible_cpus()
+
+cdef extern from "<bpf/bpf.h>" nogil:
+    int bpf_map_lookup_elem(int fd, const void *key, void *value)
+
+cdef extern from "<sys/mman.h>" nogil:
+    void *MAP_FAILED
+
+cdef enum:
+    TICK_MS = 10
+    LOOKUP_MS = 1000
+    # The clock is read again after so many packets of one turn, and what they made is sent.
+    PACKETS_A_CLOCK = 64
+    # In front of a frame, so that a tag which came out of band can be put back.
+    TAG_BYTES = 4
+    ETHERNET_BYTES = 14
+
+
+cdef int on_handover(void *engine, void *data, size_t size) noexcept nogil:
+    (<BpfEngine>engine).take(<lv_handover *>data, size)
+    return 0
+
+
+cdef class BpfEngine:
+    cdef Dataplane dataplane
+    cdef lv_worker *worker
+    cdef lv_loader loader
+    cdef lv_kernel_flows flows
+    cdef RawSenders senders
+    cdef ring_buffer *ring
+    cdef lv_bpf_config *settings
+    cdef void *keys
+    cdef void *services
+    cdef void *halves
+    cdef void *learned
+    cdef size_t halves_bytes
+    cdef u8 *buffer
+    cdef bint opened
+    cdef bint stopping
+    cdef u64 now_ms
+    cdef u64 next_tick_ms
+    cdef u64 next_lookup_ms
+    cdef u32 since_clock
+    cdef u64 handovers
+    cdef u64 malformed
+    cdef u64 verdicts[3]
+    cdef object arguments
+    cdef object thread
+    cdef object failure_text
+    cdef readonly int taken_up
+
+    def __cinit__(
+        self,
+        Dataplane dataplane not None,
+        *,
+        str outside not None,
+        str inside not None,
+        str pin_folder not None,
+        bint fail_open=False,
+        int heartbeat_late_ms=2000,
+    ):
+        memset(&self.loader, 0, sizeof(self.loader))
+        memset(&self.flows, 0, sizeof(self.flows))
+        memset(self.verdicts, 0, sizeof(self.verdicts))
+        self.loader.link_fd = -1
+        self.ring = NULL
+        self.settings = NULL
+        self.keys = self.services = self.halves = self.learned = NULL
+        self.buffer = NULL
+        self.dataplane = dataplane
+        self.worker = dataplane.worker(0)
+        self.senders = RawSenders()
+        self.arguments = (outside, inside, pin_folder, fail_open, heartbeat_late_ms)
+        self.thread = None
+        self.failure_text = None
+
+    def __dealloc__(self):
+        self._free()
+
+    @property
+    def running(self):
+        return self.thread is not None and self.thread.is_alive()
+
+    @property
+    def failure(self):
+        return self.failure_text
+
+    # ---- open, attach, let go ----
+
+    def open(self):
+        """Load (or take up) maps and programs."""
+        outside, inside, pin_folder, fail_open, late_ms = self.arguments
+        cdef int error
+        if self.opened:
+            raise RuntimeError("the engine is open")
+        folder = os.path.join(pin_folder, f"layout-{LV_BPF_LAYOUT}")
+        try:
+            os.makedirs(folder, 0o700, exist_ok=True)
+        except OSError as cause:
+            raise EngineError(
+                f"{folder}: cannot be made: {cause.strerror}", "pinned programs need a bpffs: mount -t bpf bpf FOLDER"
+            ) from cause
+        self.senders.open(outside, inside, False, 0)
+        here = os.path.join(os.path.dirname(__file__), "bpf")
+        error = lv_loader_open(
+            &self.loader,
+            os.fsencode(folder),
+            os.fsencode(os.path.join(here, "gate.bpf.o")),
+            os.fsencode(os.path.join(here, "splice.bpf.o")),
+            self.dataplane.config.flows,
+            self.dataplane.half_entries // 4,
+        )
+        self.opened = True
+        if error:
+            said = self._log()
+            self.close()
+            raise EngineError(f"the BPF programs cannot be loaded: {_text(error)}", said or "see the kernel's log")
+        self.share(late_ms, fail_open)
+
+    cdef void share(self, int late_ms, bint fail_open) except *:
+        """Map the memory that the programs use, and make the data plane use it too."""
+        self.halves_bytes = <size_t>self.loader.half_sets * sizeof(lv_half_sets)
+        self.settings = <lv_bpf_config *>self._map(b"lv_config", sizeof(lv_bpf_config))
+        self.keys = self._map(b"lv_keys", lv_shared_keys_bytes())
+        self.services = self._map(b"lv_service_tables", 2 * lv_shared_services_bytes())
+        self.halves = self._map(b"lv_halfopen", self.halves_bytes)
+        self.learned = self._map(b"lv_learned", LV_LEARNED_ENTRIES * sizeof(lv_learned))
+        if self.settings.half_seed == 0:  # new maps: not a predecessor's
+            self.settings.half_seed = int.from_bytes(os.urandom(8), "little") | 1
+            self.settings.ts_offset = lv_shared_ts_offset(self.worker)
+        self.settings.half_sets_mask = self.loader.half_sets - 1
+        self.settings.offered_window = lv_shared_offered_window(self.worker)
+        self.settings.late_ns = <u64>late_ms * 1000000
+        self.settings.fail_open = fail_open
+        lv_shared_adopt(
+            self.worker, <lv_half *>self.halves, self.loader.half_sets - 1, self.settings.half_seed,
+            <lv_learned *>self.learned,
+        )
+        lv_shared_keys_take_all(self.worker, self.keys)
+        self.buffer = <u8 *>calloc(1, TAG_BYTES + LV_HANDOVER_GSO)
+        self.flows.keys = <lv_key *>calloc(LV_SWEEP_BATCH, sizeof(lv_key))
+        self.flows.conns = <lv_conn *>calloc(LV_SWEEP_BATCH, sizeof(lv_conn))
+        if self.buffer == NULL or self.flows.keys == NULL or self.flows.conns == NULL:
+            raise MemoryError
+        self.flows.fd = lv_loader_map(&self.loader, b"lv_flows")
+        self.flows.w = self.worker
+        lv_kernel_start(&self.flows)
+        self.taken_up = self.flows.used
+        self.ring = ring_buffer__new(lv_loader_map(&self.loader, b"lv_handovers"), on_handover, <void *>self, NULL)
+        if self.ring == NULL:
+            raise EngineError("the ring buffer cannot be read", "Linux 5.8 or newer is needed")
+        self.publish_services()
+
+    cdef void *_map(self, bytes name, size_t size) except NULL:
+        cdef void *memory = lv_loader_mmap(lv_loader_map(&self.loader, name), size)
+        if memory == MAP_FAILED:
+            raise EngineError(f"the BPF map {name.decode()} cannot be mapped", "Linux 5.5 or newer is needed")
+        return memory
+
+    def publish_services(self):
+        """Hand the data plane's services to the programs: into the table that is not in use, then swap."""
+        cdef u32 other = (self.settings.services ^ 1) & 1
+        lv_shared_services(self.worker, self.services, other)
+        self.settings.services = other
+
+    def start(self):
+        """Attach the programs and start the thread."""
+        cdef int error
+        if self.thread is not None:
+            raise RuntimeError("the engine has been started")
+        if not self.opened:
+            self.open()
+        self.beat()
+        indexes = [index for index, _ in self.senders.lookup()]
+        if 0 in indexes:
+            self.close()
+            raise EngineError(f"{self.arguments[indexes.index(0)]}: there is no such interface", "see `ip link`")
+        self.settings.ifindex[0], self.settings.ifindex[1] = indexes
+        error = lv_loader_attach(&self.loader, indexes[0], indexes[1])
+        if error:
+            said = self._log()
+            self.close()
+            raise EngineError(f"the BPF programs cannot be attached: {_text(error)}", said or "see the kernel's log")
+        self.stopping = False
+        self.failure_text = None
+        self.thread = threading.Thread(target=self._run, name="levee-handshake", daemon=True)
+        self.thread.start()
+
+    def stop(self, *, bint detach):
+        """End the thread; take the programs off if asked."""
+        self.stopping = True
+        if self.thread is not None:
+            self.thread.join()
+            self.thread = None
+        if detach and self.opened:
+            lv_loader_detach(&self.loader)
+        self.close()
+
+    def close(self):
+        """Let go of everything; what is attached and pinned stays."""
+        if self.running:
+            raise RuntimeError("the engine runs; stop() it")
+        self.senders.close()
+        self._free()
+
+    def _free(self):
+        if self.ring != NULL:
+            ring_buffer__free(self.ring)
+        self.ring = NULL
+        self._unmap()
+        free(self.buffer)
+        free(self.flows.keys)
+        free(self.flows.conns)
+        self.buffer = NULL
+        self.flows.keys = NULL
+        self.flows.conns = NULL
+        if self.opened:
+            lv_loader_close(&self.loader)
+        self.opened = False
+
+    def _unmap(self):
+        # The data plane goes on to use the half-open and learned entries: those two stay mapped until the process ends.
+        if self.settings != NULL:
+            munmap(self.settings, sizeof(lv_bpf_config))
+        if self.keys != NULL:
+            munmap(self.keys, lv_shared_keys_bytes())
+        if self.services != NULL:
+            munmap(self.services, 2 * lv_shared_services_bytes())
+        self.settings = NULL
+        self.keys = self.services = NULL
+
+    def _log(self):
+        """The last lines libbpf said."""
+        lines = (<bytes>self.loader.log).decode(errors="replace").strip().splitlines()
+        return " / ".join(lines[-4:])
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *unused):
+        self.stop(detach=True)
+
+    # ---- the thread ----
+
+    def _run(self):
+        cdef int failed
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        with nogil:
+            failed = self.serve()
+        if failed:
+            self.failure_text = f"reading the ring buffer failed: {_text(failed)}"
+
+    cdef int serve(self) noexcept nogil:
+        """0 after stop(), or the negative errno with which reading ended."""
+        cdef int got
+        self.next_tick_ms = 0
+        self.next_lookup_ms = 0
+        while not self.stopping:
+            self.read_clock()
+            got = ring_buffer__poll(self.ring, TICK_MS)
+            if got < 0 and got != -EINTR:
+                return got
+            self.read_clock()
+            if self.now_ms >= self.next_tick_ms:
+                self.tick()
+            self.send_output()
+        return 0
+
+    cdef void read_clock(self) noexcept nogil:
+        cdef timespec monotonic, real
+        clock_gettime(CLOCK_MONOTONIC, &monotonic)
+        clock_gettime(CLOCK_REALTIME, &real)
+        self.now_ms = <u64>monotonic.tv_sec * 1000 + <u64>monotonic.tv_nsec // 1000000
+        self.since_clock = 0
+        lv_worker_clock(self.worker, <u32>self.now_ms, <u64>real.tv_sec)
+
+    cdef void beat(self) noexcept nogil:
+        cdef timespec now
+        clock_gettime(CLOCK_MONOTONIC, &now)
+        self.settings.heartbeat_ns = <u64>now.tv_sec * 1000000000 + <u64>now.tv_nsec
+
+    cdef void tick(self) noexcept nogil:
+        self.next_tick_ms = self.now_ms + TICK_MS
+        self.beat()
+        lv_shared_keys_follow(self.worker, self.keys)
+        if not lv_outq_has_room(self.worker):
+            self.send_output()
+        lv_engine_tick(self.worker)
+        lv_kernel_sweep(&self.flows)
+        self.settings.pass_full = self.flows.passing > self.loader.flows // 2
+        if self.now_ms >= self.next_lookup_ms:
+            self.senders.refresh()
+            self.next_lookup_ms = self.now_ms + LOOKUP_MS
+
+    cdef void take(self, lv_handover *h, size_t size) noexcept nogil:
+        cdef lv_frame frame
+        cdef lv_verdict verdict
+        cdef u8 *start = self.buffer + TAG_BYTES
+        self.handovers += 1
+        if h.len < ETHERNET_BYTES or h.len + sizeof(lv_handover) > size:
+            self.malformed += 1
+            return
+        self.since_clock += 1
+        if self.since_clock >= PACKETS_A_CLOCK:
+            self.send_output()
+            self.read_clock()
+            if self.now_ms >= self.next_tick_ms:
+                self.tick()
+        memcpy(start, h + 1, h.len)
+        frame.data = start + ETHERNET_BYTES
+        frame.len = h.len - ETHERNET_BYTES
+        frame.room = frame.len
+        frame.proto = <u16>(start[12] << 8 | start[13])
+        frame.side = h.side
+        frame.has_l2 = 1
+        memcpy(frame.dst, start, 6)
+        memcpy(frame.src, start + 6, 6)
+        frame.vlan_proto = h.vlan_proto
+        frame.vlan_tci = h.vlan_tci
+        if not lv_outq_has_room(self.worker):
+            self.send_output()
+        verdict = lv_kernel_packet(&self.flows, &frame)
+        self.verdicts[<int>verdict] += 1
+        if verdict != LV_DROP:
+            self.send_on(&frame, start)
+
+    cdef void send_on(self, lv_frame *frame, u8 *start) noexcept nogil:
+        """Send a packet that may go on out of the other NIC, with the tag that came out of band put back."""
+        cdef u32 length = ETHERNET_BYTES + frame.len
+        lv_kernel_complete(frame)
+        if frame.vlan_proto:
+            memmove(start - TAG_BYTES, start, 12)
+            start -= TAG_BYTES
+            length += TAG_BYTES
+            start[12] = <u8>(frame.vlan_proto >> 8)
+            start[13] = <u8>frame.vlan_proto
+            start[14] = <u8>(frame.vlan_tci >> 8)
+            start[15] = <u8>frame.vlan_tci
+        self.send_output()
+        self.senders.add_frame(frame.side ^ 1, start, length)
+        self.senders.flush()
+
+    cdef void send_output(self) noexcept nogil:
+        cdef u32 i
+        cdef lv_out *out
+        for i in range(self.worker.outq.n):
+            out = &self.worker.outq.slot[i]
+            self.senders.add_frame(out.side, out.data, out.len)
+        if self.worker.outq.n:
+            self.senders.flush()
+        self.worker.outq.n = 0
+
+    # ---- looking in ----
+
+    def counters(self):
+        """The data plane's and the programs' together."""
+        cdef u64 *values = <u64 *>calloc(libbpf_num_possible_cpus(), LV_REASONS_AND_EVENTS * sizeof(u64))
+        if values == NULL:
+            raise MemoryError
+        try:
+            both = self.dataplane.counters()
+            names = [*DROP_REASONS, *EVENTS]
+            for name, slot in [("", 0), *self.dataplane.slots.items()]:
+                kernel = self._kernel_counters(slot, values)
+                for group in [both["total"], *([both["services"][name]] if name else [])]:
+                    for i, value in enumerate(kernel):
+                        group["drops" if i < len(DROP_REASONS) else "events"][names[i]] += value
+            return both
+        finally:
+            free(values)
+
+    cdef list _kernel_counters(self, u32 slot, u64 *values):
+        cdef int cpu, i
+        cdef int cpus = libbpf_num_possible_cpus()
+        total = [0] * LV_REASONS_AND_EVENTS
+        if bpf_map_lookup_elem(lv_loader_map(&self.loader, b"lv_counts"), &slot, values):
+            return total
+        for cpu in range(cpus):
+            for i in range(LV_REASONS_AND_EVENTS):
+                total[i] += values[cpu * LV_REASONS_AND_EVENTS + i]
+        return total
+
+    def occupancy(self):
+        """As the data plane's, with the flows in the kernel: as the last whole sweep found them."""
+        found = self.dataplane.occupancy()
+        found["flows_used"] = self.flows.used
+        found["flows_capacity"] = self.loader.flows
+        found["half_open_capacity"] = self.loader.half_sets * 4
+        return found
+
+    def stats(self):
+        """Counters since start()."""
+        return {
+            "attached": "generic" if self.loader.xdp_generic else "native",
+            "handovers": self.handovers,
+            "malformed": self.malformed,
+            "verdict_drop": self.verdicts[0],
+            "verdict_pass": self.verdicts[1],
+            "verdict_rewrite": self.verdicts[2],
+            "map_errors": self.flows.errors,
+            "sent": self.senders.sent(),
+            "send_errors": self.senders.errors(),
+        }
+
+
+def _text(int error):
+    return (<bytes>strerror(-error if error < 0 else error)).decode()
