@@ -239,6 +239,9 @@ def stories() -> Iterator[bytes]:
     yield opened() + segment(INSIDE, SYN | ACK, number(FROM_INSIDE, SEQ), number(FROM_INSIDE, ACKED)) + syn
     yield segment(OUTSIDE, SYN, START, START, who=16) + segment(OUTSIDE, SYN, START, START, options=b"\x13\x02")
     yield opened() + closed() + time(61, 2) + bytes([TICK]) * 3
+    capable = segment(OUTSIDE, SYN | ECE | CWR, START, START) + proof
+    capable += segment(INSIDE, SYN | ACK | ECE, number(FROM_INSIDE, ZERO, 50), ACK_S)
+    yield capable + segment(INSIDE, ACK, NEXT_S, ACK_S, who=128, data=9) + capable
     yield opened() + segment(OUTSIDE, RST, far(FROM_OUTSIDE, END, 1 << 31), ACK_C) + time(62, 3) * 3 + bytes([TICK]) * 9
     yield syn + proof + segment(OUTSIDE, ACK, NEXT_C, ACK_C, data=175) * 5
     yield bytes([EPOCH, 2]) + segment(OUTSIDE, ACK, START, number(FROM_OUTSIDE, ZERO, 1))
