@@ -276,11 +276,10 @@ LV_INLINE void lv_sweep(struct lv_worker *w)
         t->cursor = t->cursor + 1 < t->capacity ? t->cursor + 1 : 0;
         if (f->c.state == LV_FLOW_FREE || !lv_is_idle(&f->c, w->now_ms, crowded))
             continue;
-        key = f->key;
+        lv_flow_peek(f, &key);
         hash = lv_table_hash(t, &key);
         lv_lock(lv_table_lock(t, hash));
-        /* Again, now that nobody else can change it. */
-        if (f->c.state != LV_FLOW_FREE && lv_key_eq(&f->key, &key) && lv_is_idle(&f->c, w->now_ms, crowded)) {
+        if (lv_flow_is(f, &key) && lv_is_idle(&f->c, w->now_ms, crowded)) {
             if (f->c.state == LV_FLOW_SYN_SENT) {
                 lv_refuse(w, f, hash, LV_E_TIMED_OUT);
             } else {

@@ -351,11 +351,13 @@ LV_INLINE void lv_handshake_tick(struct lv_worker *w)
     for (stage = 0; stage < LV_SYN_STAGES; stage++) {
         while (lv_outq_has_room(w) && lv_ring_pop(&w->syn_ring[stage], w->now_ms, &t)) {
             struct lv_flow *f = &table->flow[t.index];
-            struct lv_key key = f->key; /* may be changing under us: looked at again with the lock held */
-            u32 hash = lv_table_hash(table, &key);
+            struct lv_key key;
+            u32 hash;
 
+            lv_flow_peek(f, &key);
+            hash = lv_table_hash(table, &key);
             lv_lock(lv_table_lock(table, hash));
-            if (lv_key_eq(&f->key, &key) && f->c.state == LV_FLOW_SYN_SENT && f->c.opened_ms == t.stamp &&
+            if (lv_flow_is(f, &key) && f->c.state == LV_FLOW_SYN_SENT && f->c.opened_ms == t.stamp &&
                 f->c.tries == stage) {
                 if (stage == LV_SYN_STAGES - 1) {
                     lv_refuse(w, f, hash, LV_E_TIMED_OUT);

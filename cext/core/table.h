@@ -108,6 +108,21 @@ LV_INLINE struct lv_flow *lv_table_insert(struct lv_table *t, const struct lv_ke
     return f;
 }
 
+/*
+ * For timers, which know a record but not its key and so not its lock: a look at the key, which may be changing under us,
+ * to find the lock; with that held, lv_flow_is() says whether it was the right one. The state is read first: it is stored
+ * last, so if it is of a new connection, so is the key.
+ */
+LV_INLINE void lv_flow_peek(const struct lv_flow *f, struct lv_key *key)
+{
+    *key = f->key;
+}
+
+LV_INLINE int lv_flow_is(const struct lv_flow *f, const struct lv_key *key)
+{
+    return __atomic_load_n(&f->c.state, __ATOMIC_ACQUIRE) != LV_FLOW_FREE && lv_key_eq(&f->key, key);
+}
+
 LV_INLINE void lv_flow_set_state(struct lv_flow *f, enum lv_flow_state state)
 {
     __atomic_store_n(&f->c.state, (u8)state, __ATOMIC_RELEASE);
