@@ -1,11 +1,14 @@
 """The BPF engine: programs on both NICs, and one thread for what they hand to user space."""
 
 from types import TracebackType
-from typing import Self, TypedDict
+from typing import Self, TypedDict, type_check_only
 
+from cext.dataplane import DROP_REASONS as DROP_REASONS
+from cext.dataplane import EVENTS as EVENTS
 from cext.dataplane import AllCounters, Dataplane, Occupancy
 from cext.errors import EngineError as EngineError
 
+@type_check_only
 class BpfStats(TypedDict):
     """Counters since start(). attached: "native" or "generic" XDP. Times in microseconds."""
 
@@ -22,13 +25,13 @@ class BpfStats(TypedDict):
 class BpfEngine:
     """The programs of a bridge of two NICs, and the thread behind them.
 
-    dataplane: with one worker, private memory (no path). pin_folder: on a bpffs; programs and maps pinned there outlive the
-    daemon, and a successor takes them up. fail_open: what new connections meet while no daemon is at work.
+    dataplane: with one worker, private memory (no path). pin_folder: on a bpffs; programs and maps pinned there outlive
+    the daemon, and a successor takes them up. fail_open: what new connections meet while no daemon is at work.
     heartbeat_late_ms: after so long without a sign of life of this process the programs follow fail_open.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         dataplane: Dataplane,
         *,
         outside: str,
@@ -36,7 +39,7 @@ class BpfEngine:
         pin_folder: str,
         fail_open: bool = False,
         heartbeat_late_ms: int = 2000,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def running(self) -> bool: ...
     @property

@@ -1,8 +1,8 @@
 # cython: language_level=3
 """The BPF engine: programs in the kernel answer and translate, one thread here does the handshakes.
 
-Owns: the programs' life, the memory shared with them, the thread. Called by: the daemon. Must not know: what a packet says
-(core/), how programs are loaded (bpf/loader.h), how flows are copied (bpf/kernelflows.h).
+Owns: the programs' life, the memory shared with them, the thread. Called by: the daemon. Must not know: what a packet
+says (core/), how programs are loaded (bpf/loader.h), how flows are copied (bpf/kernelflows.h).
 
 The thread: packets from the ring, then timers, then the sweep of the kernel's flow table, the keys and the heartbeat. A
 daemon that is killed leaves programs, link and maps at work; the heartbeat in the map tells them that nobody is behind.

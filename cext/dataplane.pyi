@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self, TypedDict
+from typing import Literal, Self, TypedDict, type_check_only
 
 @dataclass(frozen=True, slots=True)
 class DataplaneConfig:
     """Sizes are of records or bytes, fixed for the life of the Dataplane.
 
-    path: file of the shared memory (on a tmpfs); None keeps it private. secret: 32 bytes, the master secret of the cookies.
+    path: file of the shared memory (on a tmpfs); None keeps it private. secret: 32 bytes, the cookies' master secret.
     route_outside, route_inside: packets of our own are IP packets to be routed, not Ethernet frames.
     """
 
@@ -27,7 +27,7 @@ class DataplaneConfig:
 class ServiceSpec:
     """One service as the data plane sees it.
 
-    addresses: ranges (first, last) as integers of 128 bits; IPv4 is mapped, ::ffff:a.b.c.d. ports: ranges (first, last).
+    addresses: ranges (first, last) as integers of 128 bits; IPv4 is mapped, ::ffff:a.b.c.d. ports: ranges.
     vids: VLAN identifiers, empty for any. wscale None: the server has no window scaling.
     """
 
@@ -44,18 +44,21 @@ class ServiceSpec:
     sack: bool = True
     timestamps: bool = True
 
+@type_check_only
 class Counters(TypedDict):
     """events: name -> count. drops: reason -> count."""
 
     events: dict[str, int]
     drops: dict[str, int]
 
+@type_check_only
 class AllCounters(TypedDict):
     """total: everything. services: by name; what belongs to no service is only in total."""
 
     total: Counters
     services: dict[str, Counters]
 
+@type_check_only
 class Occupancy(TypedDict):
     """Records in use and their number; bytes for the hold."""
 
@@ -66,6 +69,7 @@ class Occupancy(TypedDict):
     hold_bytes_used: int
     hold_bytes_capacity: int
 
+@type_check_only
 class Flow(TypedDict):
     """One connection. Addresses are 16 bytes, IPv4 mapped; age and idle in ms."""
 
@@ -79,6 +83,7 @@ class Flow(TypedDict):
     age_ms: int
     idle_ms: int
 
+@type_check_only
 class Backend(TypedDict):
     """What a server's SYN-ACKs announce. wscale None: none; window as on the wire; age in ms.
 
@@ -115,7 +120,7 @@ def memory_bytes(config: DataplaneConfig) -> dict[str, int]:
 class Dataplane:
     """Owns all memory of the data plane. Workers must have stopped before close()."""
 
-    def __init__(self, config: DataplaneConfig) -> None: ...
+    def __new__(cls, config: DataplaneConfig) -> Self: ...
     @property
     def config(self) -> DataplaneConfig: ...
     @property
@@ -124,7 +129,7 @@ class Dataplane:
     def taken_up(self) -> int:
         """Connections taken up from a predecessor."""
     def set_services(self, services: Sequence[ServiceSpec]) -> None:
-        """Replace all services at once. Counters of a name that stays go on. Raises ValueError for overlapping services."""
+        """Replace all services at once. Counters of a name that stays go on. ValueError: services overlap."""
     def counters(self) -> AllCounters: ...
     def occupancy(self) -> Occupancy: ...
     def flows(self, limit: int) -> list[Flow]: ...
@@ -144,9 +149,7 @@ class Dataplane:
         Returns the verdict ("drop", "pass", "rewrite"), the frame as it goes on, and what the box sent: (towards which
         side, "l2" or "l3", bytes). Times are the caller's, so that a test is its own clock.
         """
-    def tick(
-        self, now_ms: int, *, realtime_s: int = 1700000000, worker: int = 0
-    ) -> list[tuple[str, str, bytes]]:
+    def tick(self, now_ms: int, *, realtime_s: int = 1700000000, worker: int = 0) -> list[tuple[str, str, bytes]]:
         """Timers: what the box sent."""
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...

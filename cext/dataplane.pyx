@@ -2,8 +2,8 @@
 """The data plane's memory: what is allocated before the first packet, and how Python looks into it.
 
 Owns: shared memory file, flow table, caches, services, counters. Called by: the daemon, engines (worker()), tests.
-Must not know: sockets, rules, YAML. The shared memory file holds a header, the learned options and the flow records; the
-records are valid whatever instruction a predecessor was killed at (core/table.h).
+Must not know: sockets, rules, YAML. The shared memory file holds a header, the learned options and the flow records;
+the records are valid whatever instruction a predecessor was killed at (core/table.h).
 """
 
 import mmap
@@ -477,7 +477,7 @@ cdef class Dataplane:
         cdef u32 i
         self._check_open()
         slots = self._slots_for([spec.name for spec in services])
-        intervals, rules = flatten(services, slots)
+        intervals, rules = _flatten(services, slots)
         for name in slots.keys() - self.slots.keys():
             self._clear_counters(slots[name])
         self._publish(intervals, rules, {slots[spec.name]: spec for spec in services})
@@ -487,8 +487,8 @@ cdef class Dataplane:
                 ctx.table.flow[i].c.service = lv_service_of_flow(self.current, &ctx.table.flow[i])
 
     def _slots_for(self, names):
-        """Number of each name: a name keeps the one it had, so that its counters and flows go on. A new one gets a number
-        that nobody has now, if there is one: workers still count for the old services."""
+        """Number of each name: a name keeps the one it had, so that its counters and flows go on. A new one gets a
+        number that nobody has now, if there is one: workers still count for the old services."""
         if len(names) >= LV_SERVICES_MAX:
             raise ValueError(f"there can be at most {LV_SERVICES_MAX - 1} services")
         if len(set(names)) != len(names):
@@ -542,7 +542,8 @@ cdef class Dataplane:
         return [lv_quiescent_of(self.workers[i]) for i in range(self.worker_count)]
 
     cdef void sweep_retired(self) except *:
-        """Free the tables that every worker has let go of since they were replaced. One that stands still keeps them."""
+        """Free the tables that every worker has let go of since they were replaced. One that stands still keeps
+        them."""
         now = self._quiescent()
         kept = []
         for address, then in self.retired:
@@ -767,11 +768,12 @@ def _as_counters(names, values):
     return {"drops": dict(pairs[:LV_R_COUNT]), "events": dict(pairs[LV_R_COUNT:])}
 
 
-def flatten(services, slots):
+def _flatten(services, slots):
     """Services to address intervals that do not overlap and port rules.
 
-    Returns ([(first address, last address, first rule, number of rules)], [(first port, last port, vid, slot)]), both as the
-    C table wants them. Raises ValueError where two services claim one address, port and VLAN, or if it is too much.
+    Returns ([(first address, last address, first rule, number of rules)], [(first port, last port, vid, slot)]), both
+    as the C table wants them. Raises ValueError where two services claim one address, port and VLAN, or if it is too
+    much.
     """
     edges = {}
     for number, spec in enumerate(services):
@@ -797,7 +799,9 @@ def flatten(services, slots):
             rules.extend(run)
         intervals.append((point, following - 1, *runs[members]))
     if len(intervals) >= LV_INTERVALS_MAX or len(rules) > LV_RULES_MAX:
-        raise ValueError(f"the services have more than {LV_INTERVALS_MAX - 1} address ranges or {LV_RULES_MAX} port ranges")
+        raise ValueError(
+            f"the services have more than {LV_INTERVALS_MAX - 1} address ranges or {LV_RULES_MAX} port ranges"
+        )
     return intervals, rules
 
 

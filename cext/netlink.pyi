@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from cext.queues import Message as Message
+from cext.queues import Message
 
 class QueueSocket:
     """A bound queue. The worker handles packets and verdicts from C; serve_once is the same for tests."""

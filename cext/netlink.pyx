@@ -22,7 +22,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from cext.errors import EngineError
-from cext.queues import Message, kernel_queues
+from cext.queues import kernel_queues
 
 from cext.linux cimport (
     AF_NETLINK, MSG_DONTWAIT, MSG_TRUNC, NETLINK_CAP_ACK, NETLINK_NETFILTER, NETLINK_NO_ENOBUFS,

@@ -22,8 +22,8 @@ class QueueWorker:
     mark: SO_MARK of what leaves through the raw IP sockets. cpu: None = the index-th CPU this process may use.
     """
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         dataplane: Dataplane,
         *,
         queue: int,
@@ -36,7 +36,7 @@ class QueueWorker:
         when_full: Literal["drop", "pass"] = "drop",
         mark: int = 0,
         cpu: int | None = None,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def running(self) -> bool: ...
     @property

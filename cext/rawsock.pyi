@@ -1,5 +1,7 @@
 """The sockets through which packets of our own leave: packet sockets on both NICs, raw IP sockets in routed mode."""
 
+LANE_NAMES: tuple[str, ...]
+
 class RawSenders:
     """Four lanes: outside, inside (Ethernet frames), ipv4, ipv6 (packets the kernel routes)."""
 

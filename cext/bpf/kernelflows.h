@@ -23,11 +23,11 @@ enum { LV_SWEEP_BATCH = 1024 };
 struct lv_kernel_flows {
     int fd;
     struct lv_worker *w;
-    u64 errors; /* of the map's system calls, except those that are answers */
-    u32 used, passing;           /* as the last whole sweep found them */
-    u32 seen, seen_passing;      /* by this one */
+    u64 errors;             /* of the map's system calls, except those that are answers */
+    u32 used, passing;      /* as the last whole sweep found them */
+    u32 seen, seen_passing; /* by this one */
     u32 cursor, has_cursor;
-    struct lv_key *keys;         /* LV_SWEEP_BATCH */
+    struct lv_key *keys; /* LV_SWEEP_BATCH */
     struct lv_conn *conns;
 };
 
@@ -138,7 +138,8 @@ LV_INLINE enum lv_verdict lv_kernel_packet(struct lv_kernel_flows *kf, struct lv
 }
 
 /* One record of the sweep. */
-LV_INLINE void lv_kernel_sweep_one(struct lv_kernel_flows *kf, const struct lv_key *key, const struct lv_conn *c, int crowded)
+LV_INLINE void lv_kernel_sweep_one(struct lv_kernel_flows *kf, const struct lv_key *key, const struct lv_conn *c,
+                                   int crowded)
 {
     struct lv_table *t = &kf->w->ctx->table;
     struct lv_conn now;

@@ -12,7 +12,8 @@
 #include "maps.h"
 
 /* The worker uses the maps' memory instead of its own. What it had is freed with the data plane. */
-static void lv_shared_adopt(struct lv_worker *w, struct lv_half *half, u32 sets_mask, u64 seed, struct lv_learned *learned)
+static void lv_shared_adopt(struct lv_worker *w, struct lv_half *half, u32 sets_mask, u64 seed,
+                            struct lv_learned *learned)
 {
     w->half.entry = half;
     w->half.sets_mask = sets_mask;

@@ -66,7 +66,7 @@ struct lv_segment {
 
 /* Link header towards the client (or the server): the client's frame turned round (or as it was). */
 LV_INLINE void lv_ether_make(struct lv_ether *l, enum lv_side towards, const u8 *mac_c, const u8 *mac_s, u8 tags,
-                            const u16 *tci, int known)
+                             const u16 *tci, int known)
 {
     u32 i;
 

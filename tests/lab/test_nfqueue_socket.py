@@ -14,7 +14,8 @@ from netlab.queuebed import ARRIVAL_LIMIT_S, UDP_PORT, QueueBed, modes, queue_be
 from netlab.topology import Mode
 
 from cext.errors import EngineError
-from cext.netlink import Message, QueueSocket
+from cext.netlink import QueueSocket
+from cext.queues import Message
 
 QUEUE = 7
 Decide = Callable[[Message], bool | bytes]
