@@ -1,6 +1,6 @@
 """The packet rules as text: what the kernel hands to the queues, and what it leaves alone.
 
-Owns the nftables table of Levee and, for kernels without nftables' `queue` expression, the one iptables rule beside it.
+Owns the nftables table of Levee and, for kernels without nftables' `queue` expression, the iptables rules beside it.
 Pure functions of the configuration: nothing here touches the system. Called by steering.py and by tests that compare
 the text with golden files. Must not know how text gets into the kernel.
 
@@ -9,6 +9,7 @@ interface, whatever belongs to a steered service (or could: fragments, ICMP erro
 it to user space. Everything else goes on in the kernel, untouched.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
@@ -96,8 +97,8 @@ def probe(config: Config, *, queue: bool) -> str:
     return "\n".join([f"{table} {{", "\tchain probe {", f"\t\t{hook}", f"\t\t{verdict}", "\t}", "}", ""])
 
 
-def iptables_wanted(nfqueue: Nfqueue) -> tuple[str, str]:
-    """The rules of the raw table that queue what the nftables chain marked, in order, without their `-A PREROUTING`."""
+def iptables_wanted(nfqueue: Nfqueue) -> tuple[str, ...]:
+    """The rules of the raw table that queue what the nftables chains marked, in order, without their `-A`."""
     bypass = " --queue-bypass" if nfqueue.without_daemon == "pass" else ""
 
     def rule(bits: int, *, syn: bool) -> str:
@@ -105,21 +106,26 @@ def iptables_wanted(nfqueue: Nfqueue) -> tuple[str, str]:
         queues = f"--queue-num {first}" if first == last else f"--queue-balance {first}:{last}"
         return f"-m mark --mark {bits:#x}/{bits:#x} -m comment --comment {COMMENT} -j NFQUEUE {queues}{bypass}"
 
-    return rule(STEER_MARK | SYN_MARK, syn=True), rule(STEER_MARK, syn=False)
+    syns, rest = rule(STEER_MARK | SYN_MARK, syn=True), rule(STEER_MARK, syn=False)
+    return f"PREROUTING {syns}", f"PREROUTING {rest}", f"OUTPUT {rest}"
 
 
 def iptables_rules(present: Iterable[str]) -> list[str]:
-    """Our rules among the lines of `iptables -S PREROUTING`, without their `-A`."""
+    """Our rules among the lines of `iptables -S`, without their `-A`."""
     return [line.removeprefix("-A ") for line in present if f"--comment {COMMENT} " in f"{line} "]
 
 
 def iptables_change(present: Iterable[str], wanted: Sequence[str]) -> str:
     """Input of `iptables-restore --noflush` that leaves `wanted`, in that order, as our only rules, in one transaction.
 
-    `present` are the lines of `iptables -S PREROUTING`; rules of others are left alone.
+    `present` are the lines of `iptables -S`; rules of others are left alone.
     """
     lines = ["*raw"]
-    lines += [f"-I PREROUTING {number} {rule}" for number, rule in enumerate(wanted, 1)]
+    number: Counter[str] = Counter()
+    for each in wanted:
+        chain, rule = each.split(" ", 1)
+        number[chain] += 1
+        lines.append(f"-I {chain} {number[chain]} {rule}")
     lines += [f"-D {line}" for line in iptables_rules(present)]
     return "\n".join([*lines, "COMMIT", ""])
 
@@ -202,6 +208,22 @@ def _chains(config: Config, method: Method) -> list[list[str]]:
         ["chain from_outside {", *(f"\t{line}" for line in from_outside), "}"],
         ["chain from_inside {", *(f"\t{line}" for line in from_inside), "}"],
         base,
+        *([] if bridge else [_own_errors(config)]),
+    ]
+
+
+def _own_errors(config: Config) -> list[str]:
+    """A router itself says that a packet is too big to go out or cannot be delivered, and quotes it in our numbering.
+
+    Only what it tells a server: the numbers of a client's segments are the same on both sides.
+    """
+    return [
+        "chain own_errors {",
+        f"\ttype filter hook output priority {STEER_PRIORITY}; policy accept;",
+        f'\toifname != "{config.inside}" accept',
+        f"\tip daddr @host4 {ICMP_ERRORS} goto steer",
+        f"\tip6 daddr @host6 {ICMPV6_ERRORS} goto steer",
+        "}",
     ]
 
 
@@ -224,12 +246,15 @@ def _steer(config: Config, method: Method) -> list[list[str]]:
             f"\t{SYN} meta mark set meta mark | {bits[0]}",
             "}",
         ],
-        [
-            "chain unmark {",
-            f"\ttype filter hook prerouting priority {UNMARK_PRIORITY}; policy accept;",
-            *(f"\t{line}" for line in marked),
-            "}",
-        ],
+        *(
+            [
+                f"chain {name} {{",
+                f"\ttype filter hook {hook} priority {UNMARK_PRIORITY}; policy accept;",
+                *(f"\t{line}" for line in marked),
+                "}",
+            ]
+            for name, hook in (("unmark", "prerouting"), ("unmark_own", "output"))
+        ),
     ]
 
 

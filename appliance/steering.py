@@ -125,4 +125,4 @@ class Steering:
 
     @staticmethod
     def _iptables_list(program: str) -> list[str]:
-        return _demand((program, "--wait", "-t", "raw", "-S", "PREROUTING")).splitlines()
+        return _demand((program, "--wait", "-t", "raw", "-S")).splitlines()

@@ -28,14 +28,14 @@ import signal
 import threading
 
 from libc.errno cimport EINTR, ENOBUFS, ENOMEM
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from cext.errors import EngineError
 from cext.queues import QueueStats, WorkerStats, kernel_queues
 
 from cext.dataplane cimport (
-    LV_DROP, LV_L2, LV_PASS, LV_REWRITE, Dataplane, lv_engine_packet, lv_engine_tick, lv_frame, lv_out,
+    LV_DROP, LV_L2, LV_OUTSIDE, LV_PASS, LV_REWRITE, Dataplane, lv_engine_packet, lv_engine_tick, lv_frame, lv_out,
     lv_outq_has_room, lv_verdict, lv_worker_clock,
 )
 from cext.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, poll, pollfd, read, write
@@ -47,6 +47,7 @@ cdef extern from "<linux/netfilter.h>":
     enum:
         NF_DROP
         NF_ACCEPT
+        NF_INET_LOCAL_OUT
 
 cdef enum:
     # Timers are due this often; also how long a worker sleeps at most.
@@ -97,8 +98,8 @@ cdef class QueueWorker:
         self.syn_socket = QueueSocket()
         self.senders = RawSenders()
         self.settings = {
-            "queue": queue, "syn_queue": syn_queue, "outside": outside, "inside": inside, "mode": mode, "length": length,
-            "when_full": when_full, "mark": mark, "cpu": cpu,
+            "queue": queue, "syn_queue": syn_queue, "outside": outside, "inside": inside, "mode": mode,
+            "length": length, "when_full": when_full, "mark": mark, "cpu": cpu,
         }
         self.thread = None
         self.failure_text = None
@@ -341,9 +342,13 @@ cdef class QueueWorker:
     cdef int side_of(self, lv_nl_packet *packet) noexcept nogil:
         """The side whose interface it came in on, -1 for none. A port of a bridge goes before the bridge itself.
 
+        What a router itself tells a server is about packets it could not send on to a client: that is from outside.
+
         Called again after a lookup when no interface fits: it may have come back with another index.
         """
         cdef int side
+        if packet.hook == NF_INET_LOCAL_OUT:
+            return LV_OUTSIDE
         for side in range(2):
             if packet.physindev and <int>packet.physindev == self.senders.links[side].ifindex:
                 return side

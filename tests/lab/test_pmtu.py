@@ -93,6 +93,8 @@ def test_real_kernels_find_the_path_mtu(lab: Lab, family: int, narrow: str, dire
     """
     if lab.mode != "routed":
         pytest.skip("a bridge sends no ICMP: a narrow path lies beyond the lab's ends")
+    for namespace in (lab.names.client, lab.names.server):  # what an earlier test taught them about the path
+        run(["ip", "-4" if family == 4 else "-6", "route", "flush", "cache"], namespace=namespace)
     with connected(lab, family, direct=False) as (client, server):
         source, sink = (client, server) if direction == "upload" else (server, client)
         run(["ip", "link", "set", narrow, "mtu", "1300"], namespace=lab.names.box)

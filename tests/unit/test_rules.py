@@ -130,12 +130,14 @@ LISTED = [
 )
 def test_iptables_rules(nfqueue: str, expected: tuple[str, str]) -> None:
     """SYNs first: their mark has the bits of the other rule, too."""
-    assert rules.iptables_wanted(configuration("routed", nfqueue).nfqueue) == expected
+    syns, rest = expected
+    wanted = (f"PREROUTING {syns}", f"PREROUTING {rest}", f"OUTPUT {rest}")
+    assert rules.iptables_wanted(configuration("routed", nfqueue).nfqueue) == wanted
 
 
 def test_iptables_rules_replace_ours_and_leave_others() -> None:
-    assert rules.iptables_change(LISTED, ("NEW", "NEWER")) == (
-        "*raw\n-I PREROUTING 1 NEW\n-I PREROUTING 2 NEWER\n"
+    assert rules.iptables_change(LISTED, ("PREROUTING NEW", "PREROUTING NEWER", "OUTPUT OWN")) == (
+        "*raw\n-I PREROUTING 1 NEW\n-I PREROUTING 2 NEWER\n-I OUTPUT 1 OWN\n"
         "-D PREROUTING -m mark --mark 0x4c000000/0x4c000000 -m comment --comment levee -j NFQUEUE "
         "--queue-balance 0:3\nCOMMIT\n"
     )
