@@ -231,6 +231,9 @@ def stories() -> Iterator[bytes]:
     yield opened() + time(62, 3) + time(62, 3) + time(62, 3)
     yield opened() + talk + bytes([ICMP_ERROR, 0, 3, 1, 6]) + bytes([ICMP_ERROR, 1, 3, 4, 6])
     yield opened(who=8) + bytes([ICMP_ERROR, 2, 1, 0, 9]) + bytes([ICMP_ERROR, 3, 2, 0, 9])
+    for units in (2, 3, 4, 9):  # quotes that end after 4, 12, 20 bytes of TCP, or after the packet
+        yield opened() + talk + bytes([ICMP_ERROR, 0, 3, 1, units])
+        yield opened() + talk[: len(talk) // 2] + bytes([ICMP_ERROR, 1, 3, 4, units])
     yield syn + proof + bytes([ICMP_ERROR, 1, 3, 1, 6])
     yield syn + proof + bytes([ICMP_ERROR, 1, 3, 4, 6]) + bytes([ICMP_ERROR, 0, 11, 0, 6])
     yield segment(INSIDE, SYN, START, START) + segment(OUTSIDE, SYN | ACK, START, START) + closed()

@@ -26,9 +26,9 @@ enum {
 };
 
 static u32 numbers[CLIENTS][WHOSE][WHICH];
-static u8 last[2][FRAME_BYTES]; /* last IP packet that the box sent and that came in */
+static u8 last[2][FRAME_BYTES]; /* last IP packet that the box sent or rewrote, and that came in */
 static u32 last_len[2];
-static u64 reached[LV_COUNTERS], syns_inside, packets_out, rewritten, ecn_hidden;
+static u64 reached[LV_COUNTERS], syns_inside, packets_out, rewritten, errors_rewritten, ecn_hidden;
 
 static void remember(const struct lv_tcp *t, enum whose whose)
 {
@@ -132,8 +132,11 @@ static void check_rewrite(const struct exact *was, const struct exact *now, u16 
         CHECK((a.tcp.flags & LV_RST) || !a.tcp.window == !b.tcp.window);
         CHECK(!memcmp(was->data + payload, now->data + payload, was->len - payload));
         remember(&b.tcp, side == LV_OUTSIDE ? TO_INSIDE : TO_OUTSIDE);
+        keep_last(0, b.ip.l3, (u32)(b.ip.end - b.ip.l3));
+        rewritten++;
+    } else {
+        errors_rewritten++;
     }
-    rewritten++;
 }
 
 static void feed(const u8 *data, u32 len, u16 proto, u8 side, u8 l2, u16 vlan_tci)
@@ -333,8 +336,10 @@ static void report(void)
     fprintf(stderr, "reached %s %llu\n", name, (unsigned long long)reached[(int)LV_R_COUNT + (int)LV_E_##id]);
     LV_EVENTS(LV_ONE)
 #undef LV_ONE
-    fprintf(stderr, "reached packets_sent %llu\nreached packets_rewritten %llu\nreached ecn_hidden %llu\n",
-            (unsigned long long)packets_out, (unsigned long long)rewritten, (unsigned long long)ecn_hidden);
+    fprintf(stderr, "reached packets_sent %llu\nreached packets_rewritten %llu\n", (unsigned long long)packets_out,
+            (unsigned long long)rewritten);
+    fprintf(stderr, "reached errors_rewritten %llu\nreached ecn_hidden %llu\n", (unsigned long long)errors_rewritten,
+            (unsigned long long)ecn_hidden);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
