@@ -110,9 +110,11 @@ LV_INLINE void lv_handshake_start(struct lv_worker *w, struct lv_flow *f)
     lv_syn_timer(w, f);
 }
 
-/* Is the TCP checksum right, or left to be completed where that is possible? */
+/* Is the TCP checksum right, or left to be completed where that is possible? Only of a packet that is here as a whole. */
 LV_INLINE int lv_checksum_believed(const struct lv_worker *w, const struct lv_ip *ip)
 {
+    if ((u32)(ip->end - ip->l3) < ip->total)
+        return 0;
     return lv_tcp_checksum_ok(ip) || (w->ctx->config.partial_checksums && lv_tcp_checksum_is_partial(ip));
 }
 
