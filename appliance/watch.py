@@ -58,5 +58,6 @@ class Watch:
             before = self._lost.get(queue["num"])
             self._lost[queue["num"]] = lost
             if before is not None and lost > before:
-                self.passing(f"queue {queue['num']} overflows: more packets come in than can be looked at", now_s)
+                text = f"queue {queue['num']} for {queue['carries']} overflows: more comes in than can be looked at"
+                self.passing(text, now_s)
                 LOG.debug("packets lost", extra=fields(queue=queue["num"], lost=lost - before))
