@@ -163,6 +163,9 @@ def _across(document: Document) -> Iterator[Problem]:
     if mode == "routed" and "bridge" in raw:
         wrong = "is of no use with mode: routed"
         yield _place(path, document.key_mark(path), wrong, "no such key, or mode: bridge,")
+    if raw.get("engine") == "bpf" and mode != "bridge":
+        path = ("engine",)
+        yield _place(path, document.mark(path), "bpf serves mode: bridge only", "nfqueue, or auto, or mode: bridge")
     services = _valid_services(raw.get("services"))
     for name, service in services.items():
         if mode == "routed" and service.vlan is not None:

@@ -19,16 +19,15 @@ from pathlib import Path
 from systemd import daemon as systemd
 
 from appliance import config as configuration
-from appliance import preflight, rules, signals
+from appliance import engines, preflight, rules, signals
 from appliance.control import ControlServer
-from appliance.engine import Engine
+from appliance.engines import Chosen
 from appliance.errors import ConfigError, OperatorError
 from appliance.instance import only_one
 from appliance.log import fields
 from appliance.models import Config, Service
 from appliance.report import StatusReport, status_report
 from appliance.secret import load_or_create
-from appliance.steering import Steering, detect
 from appliance.varlink import Parameters
 from appliance.varlink import Service as Interface
 from appliance.version import version
@@ -47,11 +46,10 @@ def run(path: Path) -> None:
         inbox = undo.enter_context(signals.inbox())
         undo.enter_context(only_one(config.runtime_dir))
         preflight.check_interfaces(config)
-        steering = Steering(detect(config))
-        secret = load_or_create(config.secret_file)
-        engine = undo.enter_context(closing(Engine(config, secret)))
+        chosen = engines.choose(config, load_or_create(config.secret_file))
+        engine = undo.enter_context(closing(chosen.engine))
         selector = undo.enter_context(selectors.DefaultSelector())
-        daemon = Daemon(path, config, engine, steering)
+        daemon = Daemon(path, config, chosen)
         control = ControlServer(config.socket, daemon.interface(), selector, time.monotonic)
         undo.callback(control.close)
         engine.start()
@@ -62,11 +60,12 @@ def run(path: Path) -> None:
 class Daemon:
     """The running box: what it was told, and the parts that do it."""
 
-    def __init__(self, path: Path, config: Config, engine: Engine, steering: Steering) -> None:
+    def __init__(self, path: Path, config: Config, chosen: Chosen) -> None:
         self._path = path
         self._config = config
-        self._engine = engine
-        self._steering = steering
+        self._chosen = chosen
+        self._engine = chosen.engine
+        self._steering = chosen.steering
         self._watch = Watch()
         self._started_s = time.monotonic()
         self._looked_s = self._started_s
@@ -111,14 +110,15 @@ class Daemon:
 
     def _stop(self) -> None:
         systemd.notify("STOPPING=1")
-        if self._config.nfqueue.on_stop == "remove":
+        policy = self._config.bpf if self._engine.name == "bpf" else self._config.nfqueue
+        if policy.on_stop == "remove":
             self._steering.remove(self._config)
         LOG.info("stopped")
 
     def _supervise(self) -> None:
         """Once a turn. Raises OperatorError when a worker has ended: a restart takes the flows up again."""
         if failures := self._engine.failures():
-            hint = "the rules stay, and what they queue follows without_daemon until levee runs again"
+            hint = "rules and programs stay, and new connections follow without_daemon until levee runs again"
             raise OperatorError("; ".join(failures), hint)
         systemd.notify("WATCHDOG=1")
         now_s = time.monotonic()
@@ -188,6 +188,8 @@ class Daemon:
         report: StatusReport = status_report(
             self._config,
             version=version(),
+            engine=self._engine.name,
+            engine_reason=self._chosen.reason,
             steering=self._steering.description,
             uptime_s=int(now_s - self._started_s),
             problems=self._watch.problems(now_s),

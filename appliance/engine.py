@@ -25,20 +25,23 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 TABLE_NAME = "flows"
+EXCEPT_NAME = " except"  # no service can be called so
 IPV4_MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
 IPV6_HEADER_EXTRA_BYTES = 20
 
 
-def dataplane_config(config: Config, secret: bytes) -> DataplaneConfig:
+def dataplane_config(config: Config, secret: bytes, *, kernel: bool = False) -> DataplaneConfig:
     """What the data plane is built with; `secret` is 32 bytes.
+
+    kernel: the flows live in a BPF map, and one thread is enough.
 
     In routed mode an answer to a client goes back to where its packet came from, but a packet of ours to a server has
     to be routed: its next hop is not known here.
     """
     return DataplaneConfig(
         secret=secret,
-        path=str(config.runtime_dir / TABLE_NAME),
-        workers=config.nfqueue.queues,
+        path=None if kernel else str(config.runtime_dir / TABLE_NAME),
+        workers=1 if kernel else config.nfqueue.queues,
         flows=config.limits.flows,
         half_open=config.limits.half_open,
         hold_per_flow_bytes=config.limits.hold_per_flow,
@@ -72,8 +75,17 @@ def service_spec(name: str, service: Service) -> ServiceSpec:
     )
 
 
+def service_specs(config: Config) -> list[ServiceSpec]:
+    """All services, and the hosts that are excepted from all of them."""
+    specs = [service_spec(name, service) for name, service in config.services.items()]
+    if config.excepted:
+        spans = tuple(_integers(span) for span in config.excepted)
+        specs.append(ServiceSpec(EXCEPT_NAME, spans, ((1, 65535),), protect=False, excepted=True))
+    return specs
+
+
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
     """Errors of the data plane that the operator can act on, as the appliance's own."""
     try:
         yield
@@ -84,9 +96,11 @@ def _explained() -> Iterator[None]:
 class Engine:
     """Open from construction to close(). Raises OperatorError when something the operator can change is in the way."""
 
+    name = "nfqueue"
+
     def __init__(self, config: Config, secret: bytes) -> None:
         self._undo = ExitStack()
-        with ExitStack() as undo, _explained():
+        with ExitStack() as undo, explained():
             self._dataplane = Dataplane(dataplane_config(config, secret))
             undo.callback(self._dataplane.close)
             self.set_services(config)
@@ -109,7 +123,7 @@ class Engine:
 
     def start(self) -> None:
         """Starts the workers: all queues are bound before any packet can be sent to one."""
-        with _explained():
+        with explained():
             for worker in self._workers:
                 self._undo.callback(worker.stop)
                 worker.open()
@@ -122,7 +136,7 @@ class Engine:
 
     def set_services(self, config: Config) -> None:
         """Replaces all services at once; open connections are not touched."""
-        self._dataplane.set_services([service_spec(name, service) for name, service in config.services.items()])
+        self._dataplane.set_services(service_specs(config))
 
     def failures(self) -> list[str]:
         """Why workers ended by themselves; empty while all is well."""

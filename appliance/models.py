@@ -191,6 +191,20 @@ class Nfqueue(Model):
         return self.first_queue + self.queues
 
 
+class Bpf(Model):
+    """The programs in the kernel: where they and their maps are kept, and what they do while no daemon is at work.
+
+    `pin_dir` is a bpf file system, mounted there if need be; by default the folder bpf of runtime_dir. A daemon whose
+    heartbeat is late by more than `heartbeat_late_ms` counts as absent: then new connections follow `without_daemon`,
+    open ones go on.
+    """
+
+    pin_dir: AbsolutePath | None = None
+    without_daemon: DropOrPass = "drop"
+    heartbeat_late_ms: Annotated[int, PlainValidator(whole(100, 60000))] = 2000
+    on_stop: Annotated[Literal["remove", "keep"], PlainValidator(choice("remove", "keep"))] = "remove"
+
+
 class Cookie(Model):
     """Where the secret of the cookies is; boxes with the same secret accept each other's cookies."""
 
@@ -202,7 +216,7 @@ class Config(Model):
 
     version: Annotated[Literal[1], PlainValidator(whole(1, 1))] = Field(description="version: 1")
     mode: Annotated[Literal["bridge", "routed"], PlainValidator(choice("bridge", "routed"))] = "bridge"
-    engine: Annotated[Literal["auto", "nfqueue"], PlainValidator(choice("auto", "nfqueue"))] = "auto"
+    engine: Annotated[Literal["auto", "bpf", "nfqueue"], PlainValidator(choice("auto", "bpf", "nfqueue"))] = "auto"
     outside: Interface = Field(description="the interface towards the clients")
     inside: Interface = Field(description="the interface towards the servers")
     bridge: Interface | None = None
@@ -212,6 +226,7 @@ class Config(Model):
     excepted: Annotated[tuple[Address, ...], AfterValidator(merge_addresses)] = Field((), alias="except")
     limits: Limits = Limits()
     nfqueue: Nfqueue = Field(default_factory=Nfqueue)
+    bpf: Bpf = Bpf()
     cookie: Cookie = Cookie()
     runtime_dir: RuntimeDir = Path("/run/levee")
     state_dir: AbsolutePath = Path("/var/lib/levee")
@@ -220,6 +235,11 @@ class Config(Model):
     def secret_file(self) -> Path:
         """The file of the cookie secret: as configured, else in state_dir."""
         return self.cookie.secret_file or self.state_dir / "secret"
+
+    @property
+    def pin_dir(self) -> Path:
+        """Where programs and maps are kept: as configured, else in runtime_dir."""
+        return self.bpf.pin_dir or self.runtime_dir / "bpf"
 
     @property
     def socket(self) -> Path:

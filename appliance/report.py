@@ -78,13 +78,6 @@ class StatusReport(TypedDict):
     queues: list[QueueReport]
 
 
-def engine_reason(config: Config) -> str:
-    """Why the engine is the one it is."""
-    if config.engine == "nfqueue":
-        return "nfqueue, as configured"
-    return "nfqueue, the only engine of this version"
-
-
 def service_report(protect: str, counters: Counters) -> ServiceReport:
     """One service; `counters` are its own."""
     events = counters["events"]
@@ -116,6 +109,8 @@ def status_report(
     config: Config,
     *,
     version: str,
+    engine: str,
+    engine_reason: str,
     steering: str,
     uptime_s: int,
     problems: Sequence[str],
@@ -128,8 +123,8 @@ def status_report(
     return {
         "version": version,
         "mode": config.mode,
-        "engine": "nfqueue",
-        "engine_reason": engine_reason(config),
+        "engine": engine,
+        "engine_reason": engine_reason,
         "steering": steering,
         "uptime_s": uptime_s,
         "state": "DEGRADED" if problems else "PROTECTING",

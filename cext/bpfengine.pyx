@@ -72,6 +72,7 @@ cdef extern from "bpf/loader.h" nogil:
     int lv_loader_attach(lv_loader *l, int outside, int inside)
     void lv_loader_detach(lv_loader *l)
     void lv_loader_close(lv_loader *l)
+    int lv_loader_attached(const lv_loader *l)
     int lv_loader_map(const lv_loader *l, const char *name)
     void *lv_loader_mmap(int fd, size_t bytes)
 
@@ -506,6 +507,10 @@ cdef class BpfEngine:
         found["flows_capacity"] = self.loader.flows
         found["half_open_capacity"] = self.loader.half_sets * 4
         return found
+
+    def attached(self):
+        """Whether the programs are still on both interfaces."""
+        return self.opened and bool(lv_loader_attached(&self.loader))
 
     def stats(self):
         """Counters since start()."""

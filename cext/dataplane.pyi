@@ -29,6 +29,7 @@ class ServiceSpec:
 
     addresses: ranges (first, last) as integers of 128 bits; IPv4 is mapped, ::ffff:a.b.c.d. ports: ranges.
     vids: VLAN identifiers, empty for any. wscale None: the server has no window scaling.
+    excepted: not a service but hosts that pass, whatever the ports; protect is to be False.
     """
 
     name: str
@@ -43,6 +44,7 @@ class ServiceSpec:
     wscale: int | None = 7
     sack: bool = True
     timestamps: bool = True
+    excepted: bool = False
 
 @type_check_only
 class Counters(TypedDict):

@@ -141,6 +141,7 @@ cdef extern from "core/engine.h" nogil:
         u8 protect
         u8 window_zero
         u8 fragments_pass
+        u8 excepted
         u8 wscale
         u8 sack_ok
         u8 has_ts
@@ -162,6 +163,7 @@ cdef extern from "core/engine.h" nogil:
         u32 intervals
         u32 rules
         u32 search_step
+        u32 has_excepted
         const lv_interval *interval
         const lv_port_rule *rule
         lv_service *service
@@ -249,6 +251,7 @@ class ServiceSpec:
     wscale: int | None = 7
     sack: bool = True
     timestamps: bool = True
+    excepted: bool = False
 
 
 class StateError(Exception):
@@ -525,6 +528,8 @@ cdef class Dataplane:
             one.protect = spec.protect
             one.window_zero = spec.window_zero
             one.fragments_pass = spec.fragments_pass
+            one.excepted = spec.excepted
+            s.has_excepted |= one.excepted
             one.wscale = LV_WSCALE_NONE if spec.wscale is None else spec.wscale
             one.sack_ok = spec.sack
             one.has_ts = spec.timestamps
@@ -806,11 +811,13 @@ def _flatten(services, slots):
 
 
 def _port_rules(services, slots):
-    """Port rules of services that share an address, those for one VLAN before those for any."""
+    """Port rules of services that share an address, those for one VLAN before those for any. Exceptions come before all."""
     rules = []
-    for spec in services:
+    for spec in sorted(services, key=lambda spec: not spec.excepted):
         for lo, hi in spec.ports:
             for vid in spec.vids or (LV_VID_ANY,):
+                if spec.excepted:
+                    return [(0, 65535, LV_VID_ANY, slots[spec.name])]
                 for other_lo, other_hi, other_vid, other in rules:
                     same_vid = vid == other_vid
                     if same_vid and lo <= other_hi and other_lo <= hi and other != slots[spec.name]:

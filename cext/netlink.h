@@ -252,18 +252,21 @@ LV_INLINE u32 lv_nl_put_rewrite(u8 *payload, u32 len, u16 queue, u32 id)
 
 /* Binds a queue and states all that it needs in one message: copy mode packet, whole packets, its length, and
  * whether the kernel lets packets through when it is full. Every flag is named in the mask, so that none is inherited:
- * - GSO stays off: the kernel then segments and completes checksums before it queues. A packet that is changed while it
- *   is GSO does not leave properly.
+ * - GSO is off in routed mode: the kernel then segments and completes checksums before it queues. In the bridge family
+ *   it has to be on: segmenting there (nfqnl_enqueue_packet() of net/netfilter/nfnetlink_queue.c, without br_netfilter)
+ *   starts at the network header and loses the Ethernet header, and such segments leave as garbage. With it on, packets
+ *   come unsegmented, their checksum possibly left to the NIC (NFQA_SKB_CSUMNOTREADY); a changed one is segmented, and
+ *   its TCP checksums made, on its way out.
  * - UID_GID, SECCTX, CONNTRACK stay off: they only make messages longer.
  * The kernel acknowledges (NLM_F_ACK). Returns the length, at most LV_NL_CONFIG_MAX. */
-LV_INLINE u32 lv_nl_put_bind(u8 *msg, u16 queue, u32 length, int fail_open)
+LV_INLINE u32 lv_nl_put_bind(u8 *msg, u16 queue, u32 length, int fail_open, int gso)
 {
     struct nfqnl_msg_config_cmd cmd = {.command = NFQNL_CFG_CMD_BIND};
     /* Padded by hand: the structure is packed to 5 bytes. */
     u8 params[8] = {0};
     u32 maxlen = htonl(length);
     u32 mask = htonl(NFQA_CFG_F_FAIL_OPEN | NFQA_CFG_F_GSO | NFQA_CFG_F_CONNTRACK | NFQA_CFG_F_UID_GID);
-    u32 flags = htonl(fail_open ? NFQA_CFG_F_FAIL_OPEN : 0);
+    u32 flags = htonl((fail_open ? NFQA_CFG_F_FAIL_OPEN : 0) | (gso ? NFQA_CFG_F_GSO : 0));
     u8 *p = msg + NLMSG_HDRLEN + sizeof(struct nfgenmsg);
 
     lv_put32(params, 0xffff); /* more than LV_NL_PAYLOAD_MAX means that */

@@ -37,7 +37,7 @@ cdef extern from "netlink.h" nogil:
     lv_nl_kind lv_nl_read(lv_nl_packet *out, u8 *msg, u32 len, u32 *used, int *has_id)
     void lv_nl_put_batch(u8 *msg, u16 queue, u32 id, u32 verdict)
     u32 lv_nl_put_rewrite(u8 *payload, u32 len, u16 queue, u32 id)
-    u32 lv_nl_put_bind(u8 *msg, u16 queue, u32 length, int fail_open)
+    u32 lv_nl_put_bind(u8 *msg, u16 queue, u32 length, int fail_open, int gso)
 
 cdef enum:
     # Packets taken with one recvmmsg and answered with one send of verdicts.

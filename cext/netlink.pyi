@@ -7,7 +7,7 @@ from cext.queues import Message
 class QueueSocket:
     """A bound queue. The worker handles packets and verdicts from C; serve_once is the same for tests."""
 
-    def open(self, queue: int, length: int, fail_open: bool) -> None:
+    def open(self, queue: int, length: int, fail_open: bool, gso: bool = False) -> None:
         """Open the socket and bind the queue. Raises cext.errors.EngineError."""
     def close(self) -> None:
         """Close the socket; the kernel unbinds the queue and drops what is in it. Safe to call twice."""
@@ -24,7 +24,7 @@ class QueueSocket:
 def read_messages(datagram: bytes) -> list[Message]:
     """What the worker sees of a datagram from the kernel. Never raises for its content."""
 
-def encode_bind(queue: int, length: int, fail_open: bool) -> bytes:
+def encode_bind(queue: int, length: int, fail_open: bool, gso: bool = False) -> bytes:
     """NFQNL_MSG_CONFIG: bind, copy whole packets, queue length, fail-open or not, all other flags off."""
 
 def encode_batch(queue: int, packet_id: int, verdict: int) -> bytes:

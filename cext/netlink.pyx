@@ -64,8 +64,8 @@ cdef class QueueSocket:
     def __dealloc__(self):
         self.close()
 
-    def open(self, int queue, unsigned int length, bint fail_open):
-        """Open the socket and bind the queue. Raises EngineError."""
+    def open(self, int queue, unsigned int length, bint fail_open, bint gso=False):
+        """Open the socket and bind the queue; gso: packets come unsegmented. Raises EngineError."""
         cdef int i
         if self.fd >= 0:
             raise RuntimeError("the queue is open")
@@ -88,12 +88,12 @@ cdef class QueueSocket:
             self.messages[i].msg_hdr.msg_iov = &self.receive_pieces[i]
             self.messages[i].msg_hdr.msg_iovlen = 1
         try:
-            self._open(length, fail_open)
+            self._open(length, fail_open, gso)
         except BaseException:
             self.close()
             raise
 
-    def _open(self, unsigned int length, bint fail_open):
+    def _open(self, unsigned int length, bint fail_open, bint gso):
         cdef sockaddr_nl address
         cdef int receive_bytes = <int>min(<u64>length * RECEIVE_BYTES_A_PACKET, <u64>RECEIVE_BUFFER_MAX)
         self.fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER)
@@ -109,16 +109,16 @@ cdef class QueueSocket:
         # passed; receiving must not fail for it. Errors need not bring our own message back.
         self._set(SOL_NETLINK, NETLINK_NO_ENOBUFS, 1)
         self._set(SOL_NETLINK, NETLINK_CAP_ACK, 1)
-        self._bind_queue(length, fail_open)
+        self._bind_queue(length, fail_open, gso)
 
-    def _bind_queue(self, unsigned int length, bint fail_open):
+    def _bind_queue(self, unsigned int length, bint fail_open, bint gso):
         cdef u8 message[LV_NL_CONFIG_MAX]
         cdef u8 answer[256]
         cdef lv_nl_packet parsed
         cdef u32 used
         cdef int has_id
         cdef ssize_t got
-        if send(self.fd, message, lv_nl_put_bind(message, self.queue, length, fail_open), 0) < 0:
+        if send(self.fd, message, lv_nl_put_bind(message, self.queue, length, fail_open, gso), 0) < 0:
             raise self._error(errno, f"bind queue {self.queue}")
         # No packet can come before the acknowledgement: both come from this system call, in this order.
         got = recv(self.fd, answer, sizeof(answer), 0)
@@ -358,10 +358,10 @@ cdef dict _describe(lv_nl_kind kind, lv_nl_packet *packet, bint has_id):
     }
 
 
-def encode_bind(u16 queue, u32 length, bint fail_open):
+def encode_bind(u16 queue, u32 length, bint fail_open, bint gso=False):
     """The message that binds and configures a queue."""
     cdef u8 message[LV_NL_CONFIG_MAX]
-    cdef u32 used = lv_nl_put_bind(message, queue, length, fail_open)
+    cdef u32 used = lv_nl_put_bind(message, queue, length, fail_open, gso)
     return message[:used]
 
 

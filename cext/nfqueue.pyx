@@ -49,6 +49,13 @@ cdef extern from "<linux/netfilter.h>":
         NF_ACCEPT
         NF_INET_LOCAL_OUT
 
+cdef extern from "<linux/netfilter/nfnetlink_queue.h>":
+    enum:
+        NFQA_SKB_CSUMNOTREADY
+
+cdef extern from "core/packet.h":
+    void lv_checksum_complete(u8 *p, u32 len, u16 proto) nogil
+
 cdef enum:
     # Timers are due this often; also how long a worker sleeps at most.
     TICK_MS = 10
@@ -125,8 +132,9 @@ cdef class QueueWorker:
             self.senders.open(
                 settings["outside"], settings["inside"], settings["mode"] == "routed", settings["mark"]
             )
-            self.main_socket.open(settings["queue"], settings["length"], settings["when_full"] == "pass")
-            self.syn_socket.open(settings["syn_queue"], settings["length"], settings["when_full"] == "pass")
+            # Only in bridge mode unsegmented: see lv_nl_put_bind().
+            for queue, number in ((self.main_socket, settings["queue"]), (self.syn_socket, settings["syn_queue"])):
+                queue.open(number, settings["length"], settings["when_full"] == "pass", settings["mode"] == "bridge")
         except BaseException:
             self.close()
             raise
@@ -322,6 +330,9 @@ cdef class QueueWorker:
         frame.vlan_tci = packet.vlan_tci
         frame.vlan_proto = packet.vlan_proto
         frame.has_l2 = True
+        if packet.skb_info & NFQA_SKB_CSUMNOTREADY:
+            # What is changed leaves as if its checksum were complete.
+            lv_checksum_complete(packet.payload, packet.payload_len, packet.proto)
         if packet.l2_len >= ETHERNET_BYTES:
             memcpy(frame.dst, packet.l2, 6)
             memcpy(frame.src, packet.l2 + 6, 6)

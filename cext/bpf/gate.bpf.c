@@ -206,6 +206,9 @@ LV_INLINE int lv_gate_tcp(struct xdp_md *ctx, struct lv_scratch *s, const struct
         return lv_gate_known(ctx, s, c);
     if (!lv_is_protected(services, s->service))
         return lv_gate_pass(s->service);
+    if (services->has_excepted &&
+        services->service[lv_ask_service(&s->k, &s->key.client, 1) & (LV_SERVICES_MAX - 1)].excepted)
+        return lv_gate_pass(s->service);
     if (lv_source_impossible(&s->k.ip))
         return lv_gate_drop(s->service, LV_R_IP_SOURCE);
     if ((flags & (LV_SYN | LV_ACK)) == LV_SYN)
@@ -243,6 +246,16 @@ LV_INLINE int lv_gate_icmp(struct xdp_md *ctx, struct lv_scratch *s, const struc
     if (lv_is_protected(services, s->service))
         return lv_gate_drop(s->service, LV_R_ICMP_NO_FLOW);
     return lv_gate_pass(s->service);
+}
+
+/* A first fragment with its TCP header: as lv_first_fragment_refused() in engine.h. */
+LV_INLINE int lv_gate_refuses_fragment(struct lv_scratch *s, const struct lv_services *services)
+{
+    const struct lv_service *sv;
+
+    s->service = lv_ask_service(&s->k, &s->k.ip.dst, s->k.tcp.dport);
+    sv = &services->service[s->service & (LV_SERVICES_MAX - 1)];
+    return sv->protect && (!sv->fragments_pass || (s->k.tcp.flags & LV_SYN));
 }
 
 /* Junk and fragments have no ports (or none that can be believed): the address decides. */
@@ -293,8 +306,8 @@ int lv_gate(struct xdp_md *ctx)
     s->now_ns = bpf_ktime_get_ns();
     switch (lv_gate_read(ctx)) {
     case LV_KIND_TCP:
-        if (s->k.ip.fragment)
-            return lv_gate_portless(s, services, LV_R_FRAGMENT);
+        if (s->k.ip.fragment && lv_gate_refuses_fragment(s, services))
+            return lv_gate_drop(s->service, LV_R_FRAGMENT);
         return lv_gate_tcp(ctx, s, config, services);
     case LV_KIND_ICMP_ERROR: return lv_gate_icmp(ctx, s, services);
     case LV_KIND_FRAGMENT: return lv_gate_portless(s, services, LV_R_FRAGMENT);

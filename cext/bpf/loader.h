@@ -236,6 +236,25 @@ static int lv_loader_attach(struct lv_loader *l, int outside, int inside)
     return error;
 }
 
+static int lv_loader_has_tc(const struct lv_loader *l, int side)
+{
+    LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = l->ifindex[side], .attach_point = BPF_TC_INGRESS);
+    LIBBPF_OPTS(bpf_tc_opts, options, .handle = LV_TC_HANDLE, .priority = LV_TC_PRIORITY);
+
+    return !bpf_tc_query(&hook, &options) && options.prog_id;
+}
+
+/* Are all three programs still where they were put? An interface that went away took its programs along. */
+static int lv_loader_attached(const struct lv_loader *l)
+{
+    struct bpf_link_info info = {0};
+    u32 size = sizeof(info);
+
+    return l->link_fd >= 0 && !bpf_obj_get_info_by_fd(l->link_fd, &info, &size) &&
+           (int)info.xdp.ifindex == l->ifindex[LV_OUTSIDE] && lv_loader_has_tc(l, LV_OUTSIDE) &&
+           lv_loader_has_tc(l, LV_INSIDE);
+}
+
 static void lv_loader_detach_tc(struct lv_loader *l, int side)
 {
     LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = l->ifindex[side], .attach_point = BPF_TC_INGRESS);

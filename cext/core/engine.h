@@ -51,7 +51,7 @@ LV_INLINE enum lv_verdict lv_from_outside(struct lv_worker *w, struct lv_pkt *k,
     u16 service = lv_service_find(services, &key->server, key->sport, k);
     u8 flags = k->tcp.flags;
 
-    if (!services->service[service].protect) {
+    if (!services->service[service].protect || lv_client_excepted(services, &key->client, k)) {
         if (closed && (flags & LV_SYN)) /* the server answers this one itself: the old numbers mean nothing to it */
             lv_flow_forget(w, closed, hash);
         return lv_pass(w, service);

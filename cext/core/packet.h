@@ -436,6 +436,16 @@ LV_INLINE void lv_tcp_checksum_complete(const struct lv_ip *ip)
     lv_put16(ip->l4 + 16, (u16)~lv_csum_fold(lv_csum_bytes(ip->l4, len, 0)));
 }
 
+/* The same for a packet of which nothing is known; `p`, `len` and `proto` as for lv_parse(). User space only. */
+LV_INLINE void lv_checksum_complete(u8 *p, u32 len, u16 proto)
+{
+    struct lv_pkt k;
+
+    lv_pkt_begin(&k);
+    if (lv_parse(&k, p, p + len, proto) == LV_KIND_TCP && !k.ip.fragment)
+        lv_tcp_checksum_complete(&k.ip);
+}
+
 LV_INLINE int lv_ip_checksum_ok(const struct lv_ip *ip)
 {
     return ip->family == 6 || lv_csum_fold(lv_csum_bytes(ip->l3, (u32)(ip->l4 - ip->l3), 0)) == 0xffff;

@@ -26,6 +26,7 @@ struct lv_service {
     u8 protect;     /* 0 off, 1 always */
     u8 window_zero; /* SYN-ACK offers window 0 until the server has answered */
     u8 fragments_pass;
+    u8 excepted;       /* hosts, not a service: whatever comes from or goes to them passes */
     /* What the SYN-ACK announces until the server's own options are known. */
     u8 wscale, sack_ok, has_ts;
     u16 mss[2]; /* IPv4, IPv6 */
@@ -46,7 +47,7 @@ struct lv_interval {
 struct lv_services_flat {
     u32 intervals, rules;
     u32 search_step; /* largest power of two that is not above `intervals`, 0 for none */
-    u32 pad;
+    u32 has_excepted;
     struct lv_interval interval[LV_INTERVALS_MAX];
     struct lv_port_rule rule[LV_RULES_MAX];
     struct lv_service service[LV_SERVICES_MAX];
@@ -58,7 +59,7 @@ struct lv_services_flat {
 struct lv_services {
     u32 intervals, rules;
     u32 search_step;
-    u32 pad;
+    u32 has_excepted;
     const struct lv_interval *interval;
     const struct lv_port_rule *rule;
     struct lv_service service[LV_SERVICES_MAX];
@@ -165,6 +166,12 @@ LV_INLINE u16 lv_service_find(const struct lv_services *s, const struct lv_addr 
     w.count = v->count;
     lv_loop(LV_RULES_PER_ADDRESS, lv_rule_step, &w);
     return (u16)(w.found & (LV_SERVICES_MAX - 1));
+}
+
+/* Is this client one of the hosts that pass? (Excepted servers need no question: their service does not protect.) */
+LV_INLINE int lv_client_excepted(const struct lv_services *s, const struct lv_addr *client, const struct lv_pkt *k)
+{
+    return s->has_excepted && s->service[lv_service_find(s, client, 1, k)].excepted;
 }
 
 /* A service of this address, one that lets fragments through before others. Fragments have no ports. */

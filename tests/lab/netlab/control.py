@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from netlab import appliance, configuration, netns, topology
+from netlab import appliance, configuration, netns, nic, topology
 from netlab.appliance import Appliance, Process
 from netlab.names import Names
 from netlab.process import LabError
@@ -136,6 +136,8 @@ def _bring_up_protected(names: Names, mode: Mode, engine: str, text: str) -> Sta
     # Asked before anything is built: a mode or engine that this version cannot do ends here.
     appliance.check(levee, config_file)
     topology.build(mode, names)
+    if mode is Mode.BRIDGE and engine != "nfqueue":
+        nic.prepare(names)
     process = Appliance(names, levee).start(config_file)
     if names.standard:
         appliance.put_on_path(levee)
@@ -151,6 +153,7 @@ def _remove(names: Names, *, keep_log: bool = False) -> None:
         with contextlib.suppress(LabError):  # killed then; the namespace goes away either way
             Appliance(names, levee).stop(state.process)
     topology.demolish(names)
+    nic.remove(names)
     for path in (names.runtime_dir, names.lab_dir):
         if keep_log and path == names.lab_dir:
             _state_file(names).unlink(missing_ok=True)

@@ -1,0 +1,122 @@
+"""The bpf engine as the daemon sees it: programs on both NICs, and the data plane behind them.
+
+Owns their life, the mount of the file system that keeps them, and what stands in for packet rules: here the programs
+choose packets themselves. Called by engines.py. Must not know nftables or the control socket.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from appliance.engine import dataplane_config, explained, service_specs
+from appliance.errors import OperatorError
+from cext.bpfengine import BpfEngine as Programs
+from cext.dataplane import Dataplane
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appliance.models import Config, Service
+    from cext.dataplane import AllCounters, Occupancy
+    from cext.nfqueue import QueueStats
+
+LOG = logging.getLogger(__name__)
+
+BPFFS_MAGIC_NAME = "bpf"
+
+
+def mounted_bpffs(folder: Path) -> Path:
+    """The folder, where programs and maps can be kept; mounts a file system there if need be. Raises OperatorError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
+    kinds = {line.split()[4]: line.split(" - ")[1].split()[0] for line in mounts}
+    for place in (folder, *folder.parents):
+        if str(place) in kinds:
+            if kinds[str(place)] == BPFFS_MAGIC_NAME:
+                return folder
+            break
+    done = subprocess.run(["/bin/mount", "-t", "bpf", "bpf", str(folder)], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise OperatorError(
+            f"bpf.pin_dir: {folder}: cannot mount a bpf file system there: {done.stderr.strip()}",
+            "mount one there: mount -t bpf bpf FOLDER, or give the process CAP_SYS_ADMIN",
+        )
+    return folder
+
+
+class BpfEngine:
+    """Open from construction to close(). Raises OperatorError when something the operator can change is in the way."""
+
+    name = "bpf"
+
+    def __init__(self, config: Config, secret: bytes) -> None:
+        self._undo = ExitStack()
+        self._detach = False
+        with ExitStack() as undo, explained():
+            self._dataplane = Dataplane(dataplane_config(config, secret, kernel=True))
+            undo.callback(self._dataplane.close)
+            self._dataplane.set_services(service_specs(config))
+            self._programs = Programs(
+                self._dataplane,
+                outside=config.outside,
+                inside=config.inside,
+                pin_folder=str(mounted_bpffs(config.pin_dir)),
+                fail_open=config.bpf.without_daemon == "pass",
+                heartbeat_late_ms=config.bpf.heartbeat_late_ms,
+            )
+            self._programs.open()
+            self._undo = undo.pop_all()
+        LOG.info("flow table ready: %d connections taken up", self._programs.taken_up)
+
+    def start(self) -> None:
+        """Attaches the programs; from here on they protect."""
+        with explained():
+            self._programs.start()
+        self._undo.callback(lambda: self._programs.stop(detach=self._detach))
+
+    def close(self) -> None:
+        """Ends the thread. The programs stay, unless detach() was called."""
+        self._undo.close()
+
+    def set_services(self, config: Config) -> None:
+        """Replaces all services at once; open connections are not touched."""
+        self._dataplane.set_services(service_specs(config))
+        self._programs.publish_services()
+
+    def failures(self) -> list[str]:
+        """Why the thread ended by itself; empty while all is well."""
+        return [self._programs.failure] if self._programs.failure is not None else []
+
+    def counters(self) -> AllCounters:
+        """Packets by service, event and drop reason."""
+        return self._programs.counters()
+
+    def occupancy(self) -> Occupancy:
+        """How full the tables are."""
+        return self._programs.occupancy()
+
+    def queues(self) -> list[QueueStats]:
+        """There are none."""
+        return []
+
+    # ---- what the daemon does with packet rules: these programs need none ----
+
+    @property
+    def description(self) -> str:
+        """For the operator: what takes the packets."""
+        return f"XDP ({self._programs.stats()['attached']}) on the outside NIC, tc on both"
+
+    def apply(self, config: Config, services: Sequence[Service]) -> None:
+        """Nothing to steer: set_services() has said it all."""
+
+    def remove(self, config: Config) -> None:  # noqa: ARG002
+        """With close(), the programs come off and all connections are forgotten."""
+        self._detach = True
+
+    def present(self, config: Config) -> bool:  # noqa: ARG002
+        """Whether the programs are still on the NICs."""
+        return self._programs.attached()

@@ -1,0 +1,101 @@
+"""Chooses the engine: what the configuration says, and what this machine can do.
+
+Owns the choice and its reason. Called by daemon.py. Must not know how an engine works.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from appliance.engine import Engine as NfqueueEngine
+from appliance.engine_bpf import BpfEngine
+from appliance.errors import OperatorError
+from appliance.steering import Steering, detect
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from appliance.models import Config, Service
+    from cext.dataplane import AllCounters, Occupancy
+    from cext.nfqueue import QueueStats
+
+LOG = logging.getLogger(__name__)
+
+
+class AnyEngine(Protocol):
+    """What the daemon needs of an engine."""
+
+    @property
+    def name(self) -> str:
+        """As in the configuration."""
+
+    def start(self) -> None:
+        """From here on packets are looked at. Raises OperatorError."""
+
+    def close(self) -> None:
+        """Lets go of everything."""
+
+    def set_services(self, config: Config) -> None:
+        """Replaces all services at once."""
+
+    def failures(self) -> list[str]:
+        """Why threads ended by themselves."""
+
+    def counters(self) -> AllCounters:
+        """Packets by service, event and drop reason."""
+
+    def occupancy(self) -> Occupancy:
+        """How full the tables are."""
+
+    def queues(self) -> list[QueueStats]:
+        """One entry for each queue of the kernel."""
+
+
+class AnySteering(Protocol):
+    """How packets come to an engine: rules, or the engine's own programs."""
+
+    @property
+    def description(self) -> str:
+        """For the operator: what takes the packets."""
+
+    def apply(self, config: Config, services: Sequence[Service]) -> None:
+        """Steers these services. Raises OperatorError."""
+
+    def remove(self, config: Config) -> None:
+        """Takes everything away."""
+
+    def present(self, config: Config) -> bool:
+        """Whether it is still there: others may have removed it."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """An engine, not started, and why it is this one."""
+
+    engine: AnyEngine
+    steering: AnySteering
+    reason: str
+
+
+def _nfqueue(config: Config, secret: bytes, reason: str) -> Chosen:
+    steering = Steering(detect(config))
+    return Chosen(NfqueueEngine(config, secret), steering, reason)
+
+
+def choose(config: Config, secret: bytes) -> Chosen:
+    """The engine of this configuration on this machine. Raises OperatorError when there is none."""
+    if config.engine == "nfqueue":
+        return _nfqueue(config, secret, "nfqueue, as configured")
+    if config.mode != "bridge":
+        return _nfqueue(config, secret, "nfqueue, because the bpf engine serves mode: bridge")
+    try:
+        engine = BpfEngine(config, secret)
+    except OperatorError as error:
+        if config.engine == "bpf":
+            raise
+        LOG.warning("the bpf engine cannot run here: %s (%s)", error.message, error.hint)
+        return _nfqueue(config, secret, f"nfqueue, because bpf cannot run here: {error.message}")
+    reason = "bpf, as configured" if config.engine == "bpf" else "bpf, because this kernel and its NICs can run it"
+    return Chosen(engine, engine, reason)

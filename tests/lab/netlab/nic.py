@@ -1,0 +1,52 @@
+"""What makes veth behave like a NIC under the bpf engine, and a place for pinned programs that outlives the daemon.
+
+Owns the receiving program at the client's end and the bpf file system of a lab. Called by control.py. Knows nothing of
+the appliance's programs.
+
+veth drops what an XDP program sends back (XDP_TX) unless the receiving end has an XDP program too (drivers/net/veth.c,
+veth_xdp_flush()); a NIC has no such need. And `ip netns exec` gives each command mounts of its own, which go away with
+it: the file system that keeps pinned programs is mounted before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from netlab.names import END_INTERFACE, REPOSITORY, Names
+from netlab.process import run
+
+SOURCE = Path(__file__).resolve().parent.parent / "generators/pass.bpf.c"
+BUILD_DIR = REPOSITORY / ".build/lab"
+
+
+def _compiled() -> Path:
+    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
+    program = BUILD_DIR / f"pass-{digest}.bpf.o"
+    if not program.exists():
+        BUILD_DIR.mkdir(parents=True, exist_ok=True)
+        fresh = program.with_suffix(f".{os.getpid()}")
+        run(["clang-19", "-O2", "-g", "-target", "bpf", "-c", str(SOURCE), "-o", str(fresh)])
+        fresh.replace(program)
+    return program
+
+
+def _bpffs(names: Names) -> Path:
+    return names.runtime_dir / "bpf"
+
+
+def prepare(names: Names) -> None:
+    """To be called when the links are there and before the appliance starts."""
+    attach = ["ip", "link", "set", END_INTERFACE, "xdpdrv", "obj", str(_compiled()), "sec", "xdp"]
+    run(attach, namespace=names.client)
+    folder = _bpffs(names)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not os.path.ismount(folder):
+        run(["mount", "-t", "bpf", "bpf", str(folder)])
+
+
+def remove(names: Names) -> None:
+    """Everything that is pinned goes away with the file system."""
+    if os.path.ismount(_bpffs(names)):
+        run(["umount", str(_bpffs(names))])
