@@ -291,13 +291,36 @@ def netlink_seeds() -> Iterator[bytes]:
     yield whole[:-3]
 
 
+def service_seeds() -> Iterator[bytes]:
+    """Target services: number of intervals, their rules, where they begin, gaps and lengths, then packets."""
+    places = [(at, edge, side) for at in range(5) for edge in (0, 1) for side in range(3)]
+    questions = b"".join(bytes([2 * at + edge, 66, side, 1, 2, 4]) for at, edge, side in places)
+    for intervals in (0, 1, 2, 3, 5, 40):
+        rules = bytes(range(0x40, 0x40 + 3 * intervals))
+        yield bytes([intervals]) + rules + bytes([1, 7]) + bytes([5, 3, 9]) * intervals + questions
+        yield bytes([intervals]) + rules + bytes([192, 200]) + bytes([0, 1, 0]) * intervals + questions
+
+
+def hold_seeds() -> Iterator[bytes]:
+    """Target hold: blocks, bytes a flow may hold, then (operation and flow, length, offset)."""
+    release, read, append = (
+        [struct.pack("!BHH", kind << 2 | flow, 1460, 100) for flow in range(4)] for kind in (0, 1, 2)
+    )
+    yield struct.pack("!BH", 6, 65535) + append[0] * 5 + read[0] + append[1] * 5 + release[0] + append[2] * 3 + read[2]
+    yield struct.pack("!BH", 3, 5000) + append[3] * 5 + read[3] + release[3] + append[3]
+    yield struct.pack("!BH", 0, 5000) + append[0]
+    yield struct.pack("!BH", 2, 0) + append[0] + release[0]
+
+
 TARGETS: dict[str, Callable[[], Iterator[bytes]]] = {
     "packet": packet_seeds,
     "options": option_seeds,
     "cookie": cookie_seeds,
     "translate": translate_seeds,
     "engine": engine_seeds,
+    "hold": hold_seeds,
     "netlink": netlink_seeds,
+    "services": service_seeds,
 }
 
 

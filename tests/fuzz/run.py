@@ -26,7 +26,16 @@ SANITIZERS = ("-fsanitize=fuzzer,address,undefined", "-fno-sanitize-recover=all"
 WARNINGS = ("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-Wno-unused-function")
 
 # Bytes of input: what a target can make use of.
-LONGEST = {"cookie": 512, "engine": 2048, "netlink": 1024, "options": 41, "packet": 512, "translate": 256}
+LONGEST = {
+    "cookie": 512,
+    "engine": 2048,
+    "hold": 384,
+    "netlink": 1024,
+    "options": 41,
+    "packet": 512,
+    "services": 512,
+    "translate": 256,
+}
 LONGEST_BYTES = 1024
 DEFAULT_SECONDS = 10
 
