@@ -134,3 +134,13 @@ def no_forged_packet(lab: Lab) -> Iterator[None]:
 def flood_syns(request: pytest.FixtureRequest) -> int:
     """Forged SYNs in the large flood."""
     return int(setting(request.config, "--flood-syns"))
+
+
+@pytest.fixture(autouse=True)
+def _daemon_runs(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that left the daemon dead has failed; it shall not take the tests after it along."""
+    yield
+    if "lab" in request.fixturenames:
+        up: Lab = request.getfixturevalue("lab")
+        if up.protecting and not up.process.alive:
+            up.start_daemon()

@@ -66,13 +66,15 @@ def tail(path: Path, lines: int = 20) -> str:
 def start_time(pid: int) -> int | None:
     """Start time of a process in clock ticks since boot, None when it is gone or a zombie.
 
-    With the pid it names one process for good: pids are used again, pairs are not. proc(5).
+    With the pid it names one process for good: pids are used again, pairs are not. proc(5). A process is
+    not gone before its last thread is: until then its files are open and its locks are held.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
     except (FileNotFoundError, ProcessLookupError):
         return None
     fields = stat.rsplit(")", 1)[1].split()
-    if fields[0] in "ZX":
+    if fields[0] in "ZX" and threads <= 1:
         return None
     return int(fields[19])
