@@ -15,7 +15,7 @@ from appliance.addresses import ALL_PORTS, AddressRange, PortRange, parse_addres
 from appliance.config import load, loads
 from appliance.engine import dataplane_config, service_spec
 from appliance.errors import OperatorError
-from appliance.models import Config, Cookie, Limits, Nfqueue, ServerOptions, Service
+from appliance.models import Bpf, Config, Cookie, Limits, Nfqueue, ServerOptions, Service
 from appliance.values import size_text
 from appliance.yamldoc import parse, resolve
 from cext.dataplane import Dataplane, DataplaneConfig
@@ -66,6 +66,7 @@ def test_complete_example_has_every_key() -> None:
         (ServerOptions, web["server"]),
         (Limits, raw["limits"]),
         (Nfqueue, raw["nfqueue"]),
+        (Bpf, raw["bpf"]),
         (Cookie, raw["cookie"]),
     ]
     for model, values in parts:
@@ -75,6 +76,8 @@ def test_complete_example_has_every_key() -> None:
 def test_complete_example_shows_the_defaults() -> None:
     complete, minimal = load(CONFIGS / "complete.yaml"), loads(MINIMAL.encode(), "levee.yaml")
     assert complete.limits == minimal.limits
+    assert complete.bpf.model_copy(update={"pin_dir": None}) == minimal.bpf
+    assert complete.pin_dir == minimal.pin_dir
     assert complete.secret_file == minimal.secret_file
     assert (complete.runtime_dir, complete.state_dir) == (minimal.runtime_dir, minimal.state_dir)
     assert complete.nfqueue.model_copy(update={"queues": minimal.nfqueue.queues}) == minimal.nfqueue

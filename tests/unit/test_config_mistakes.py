@@ -65,9 +65,13 @@ SINGLE = {
         changed("mode: routed", "mode:"),
         "2:6: mode: nothing is not one of the choices, bridge or routed would be right",
     ),
-    "engine not in this version": (
+    "engine unknown": (
+        GOOD + "engine: xdp\n",
+        "9:9: engine: xdp is not one of the choices, auto, bpf or nfqueue would be right",
+    ),
+    "engine for another mode": (
         GOOD + "engine: bpf\n",
-        "9:9: engine: bpf is not one of the choices, auto or nfqueue would be right",
+        "9:9: engine: bpf serves mode: bridge only, nfqueue, or auto, or mode: bridge would be right",
     ),
     # keys
     "key misspelt": (
@@ -89,7 +93,7 @@ SINGLE = {
     "key of a service at the top": (
         GOOD + "ports: [80]\n",
         (
-            "9:1: ports: is not a known key, one of bridge, cookie, engine, except, inside, limits, mode, "
+            "9:1: ports: is not a known key, one of bpf, bridge, cookie, engine, except, inside, limits, mode, "
             "nfqueue, outside, runtime_dir, services, state_dir, version would be right"
         ),
     ),
@@ -477,6 +481,10 @@ SINGLE = {
     "fail policy": (
         GOOD + "nfqueue: {when_full: open}\n",
         "9:22: nfqueue.when_full: open is not one of the choices, drop or pass would be right",
+    ),
+    "heartbeat": (
+        GOOD + "bpf: {heartbeat_late_ms: 1}\n",
+        "9:26: bpf.heartbeat_late_ms: 1 is out of bounds, 100 to 60000 would be right",
     ),
     # paths
     "path relative": (

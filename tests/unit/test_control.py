@@ -315,7 +315,7 @@ def fields_of(block: str) -> set[str]:
 
 def test_interface_file_describes_what_status_replies() -> None:
     text = resources.files("appliance").joinpath("org.levee.varlink").read_text(encoding="utf-8")
-    types = dict(re.findall(r"^type (\w+) (\([^)]*\))", text, re.MULTILINE))
+    types = dict(re.findall(r"^type (\w+) (\(.*?\))$", text, re.MULTILINE | re.DOTALL))
     method = text[text.index("method Status()") :]
     assert fields_of(method) == set(get_type_hints(report.StatusReport, {"Config": None}))
     assert fields_of(types["Usage"]) == set(get_type_hints(report.UsageReport))
