@@ -36,7 +36,9 @@ cdef extern from "<linux/netfilter.h>":
         NF_ACCEPT
 
 cdef enum:
-    # The kernel copies what one sendmsg brings into one buffer, and above a page it takes that from vmalloc.
+    # The kernel copies what one sendmsg brings into one buffer, which it takes from vmalloc above a page. CPU time of a
+    # rewritten packet of 1400 bytes: 4.0 to 4.5 us with 3500 bytes here (two packets a call), 3.4 to 3.9 with 8000, 3.4
+    # with 32768, 3.4 to 3.9 with 98304.
     VERDICT_CHUNK_BYTES = 32768
     SEND_BUFFER_BYTES = 1 << 20
     # What one queued packet costs in the receive buffer: 1280 bytes for a SYN, about 3000 for a full frame. setsockopt

@@ -38,7 +38,7 @@ from cext.dataplane cimport (
     LV_DROP, LV_L2, LV_OUTSIDE, LV_PASS, LV_REWRITE, Dataplane, lv_engine_packet, lv_engine_tick, lv_frame, lv_out,
     lv_outq_has_room, lv_verdict, lv_worker_clock,
 )
-from cext.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, poll, pollfd, read, write
+from cext.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, poll, pollfd, read, u16, write
 from cext.netlink cimport (
     BUFFER_BYTES, LV_NL_ERROR, LV_NL_MALFORMED, LV_NL_PACKET, RECV_BATCH, lv_nl_kind, lv_nl_read,
 )
@@ -389,7 +389,7 @@ cdef class QueueWorker:
             self.next_lookup_ms = self.now_ms
 
     def stats(self):
-        """Counters since open(), and the kernel's: what was sent, and each queue, SYNs second."""
+        """Counters since the worker was made, and the kernel's since open(): what was sent; each queue, SYNs second."""
         kernel = kernel_queues() or {}
         return WorkerStats(
             running=self.running,

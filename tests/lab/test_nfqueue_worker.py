@@ -168,8 +168,8 @@ def test_a_protected_connection_goes_through_the_box(bed: QueueBed, server: str)
 def test_other_ports_pass_untouched(bed: QueueBed, server: str) -> None:
     with working(bed) as (one,), echo_server(bed, server, OPEN_TO_ALL):
         assert echo(bed, server, OPEN_TO_ALL, b"hello") == b"hello"
-        passed, received = total(one, "verdict_pass"), total(one, "received")
-    assert passed == received > 0
+    # Stopped by now: the counters stand still.
+    assert total(one, "verdict_pass") == total(one, "received") > 0
 
 
 def test_several_queues_share_the_work(bed: QueueBed, server: str) -> None:
