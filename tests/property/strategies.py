@@ -9,6 +9,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from hypothesis import strategies as st
 
+from cext import wire
 from cext.parsed import CookieBits, Options, Shift, Tcp
 
 u8 = st.integers(0, 0xFF)
@@ -66,7 +67,10 @@ syn_options = st.builds(
     timestamps=st.one_of(st.none(), st.tuples(u32, u32)),
 )
 
-cookie_bits = st.builds(CookieBits, mss=u16, wscale=maybe_wscale, sack_ok=st.booleans())
+# One below, at and one above each entry of the tables, or anything.
+_entries = sorted({entry for table in wire.COOKIE_MSS.values() for entry in table})
+mss = st.one_of(u16, st.sampled_from([entry + near for entry in _entries for near in (-1, 0, 1)]))
+cookie_bits = st.builds(CookieBits, mss=mss, wscale=maybe_wscale, sack_ok=st.booleans())
 
 shift = st.builds(
     Shift,
