@@ -41,8 +41,8 @@ cdef extern from "netlink.h" nogil:
 
 cdef enum:
     # Packets taken with one recvmmsg and answered with one send of verdicts. From 32 to 256 the CPU time of an answered
-    # SYN is the same (2.9 to 3.1 us, veth, one core, nothing but a canned answer in place of the packet core): the system
-    # calls are shared out by then. Fewer packets wait less for each other.
+    # SYN is the same (2.9 to 3.1 us, veth, one core, a canned answer in place of the packet core): the system calls are
+    # shared out by then. Fewer packets wait less for each other.
     RECV_BATCH = 64
     # Distance of two receive buffers: the longest message, room for a packet to grow by one TCP header, and a remainder
     # that keeps the buffers' first lines from falling into the same cache sets. Only pages that long packets touched

@@ -24,7 +24,7 @@ class KernelQueue(TypedDict):
 
 
 class QueueStats(TypedDict):
-    """A reader's counters of one queue since it was made; packets unless said otherwise, None: the kernel does not tell.
+    """A reader's counters of one queue since it was made, mostly packets; None where the kernel does not tell.
 
     carries: SYNs have a queue of their own. Errors are counted by errno name.
     """
