@@ -61,7 +61,7 @@ class Box:
     def configure(self, services: str = SERVICES, *, nfqueue: str = "queues: 2", runtime: str = "run") -> None:
         bridge = "bridge: br0\n" if self.mode is Mode.BRIDGE else ""
         self.config_file.write_text(
-            f"version: 1\nmode: {self.mode}\n{bridge}outside: outside\ninside: inside\nnfqueue: {{{nfqueue}}}\n"
+            f"version: 1\nmode: {self.mode}\nengine: nfqueue\n{bridge}outside: outside\ninside: inside\nnfqueue: {{{nfqueue}}}\n"
             f"limits: {{flows: 4096}}\nruntime_dir: {self.folder}/{runtime}\nstate_dir: {self.folder}/state\n{services}"
         )
 
@@ -189,6 +189,7 @@ def test_clean_stop_leaves_nothing_but_the_flows(box: Box) -> None:
     assert sorted(path.name for path in (box.folder / "run").iterdir()) == ["flows", "lock"]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_both_signals_stop(box: Box, number: signal.Signals) -> None:
     code, log = end(box.start(), number)
@@ -249,6 +250,7 @@ def test_reload_takes_services_and_exceptions(box: Box) -> None:
     assert "reloaded: mail" in end(child)[1]
 
 
+@pytest.mark.deep
 @pytest.mark.parametrize(
     ("services", "message"),
     [
@@ -270,6 +272,7 @@ def test_reload_with_a_mistake_changes_nothing_and_says_where_it_is(box: Box, se
     assert message in log
 
 
+@pytest.mark.deep
 def test_reload_says_what_needs_a_restart(box: Box) -> None:
     child = box.start()
     box.configure(SERVICES.replace("[80]", "[81]"), nfqueue="queues: 1")
@@ -279,6 +282,7 @@ def test_reload_says_what_needs_a_restart(box: Box) -> None:
     assert "changes of nfqueue need a restart" in end(child)[1]
 
 
+@pytest.mark.deep
 def test_a_second_daemon_is_refused(box: Box) -> None:
     child = box.start()
     second = box.spawn()
@@ -293,6 +297,7 @@ def test_a_second_daemon_is_refused(box: Box) -> None:
     end(child)
 
 
+@pytest.mark.deep
 def test_a_queue_that_is_taken_is_explained_and_nothing_is_loaded(box: Box) -> None:
     box.configure(nfqueue="queues: 2, first_queue: 7")
     with taken_queue(box.namespace, 8):
@@ -327,6 +332,7 @@ def test_two_capabilities_are_enough(box: Box) -> None:
     assert (code, box.table in box.rules()) == (0, False), log
 
 
+@pytest.mark.deep
 def test_without_capabilities_the_way_out_is_named(box: Box) -> None:
     child = box.spawn("setpriv", "--bounding-set", "-all")
     assert child.wait(LIMIT_S) == 1
@@ -350,6 +356,7 @@ def test_forwarding_that_is_off_is_a_problem_until_it_is_on(box: Box) -> None:
     end(child)
 
 
+@pytest.mark.deep
 def test_a_missing_interface_is_explained(box: Box) -> None:
     run(["ip", "link", "del", "inside"], namespace=box.namespace)
     child = box.spawn()
@@ -360,6 +367,7 @@ def test_a_missing_interface_is_explained(box: Box) -> None:
     ]
 
 
+@pytest.mark.deep
 def test_a_damaged_secret_is_explained(box: Box) -> None:
     (box.folder / "state").mkdir()
     secret = box.folder / "state" / "secret"
@@ -371,6 +379,7 @@ def test_a_damaged_secret_is_explained(box: Box) -> None:
     assert box.table not in box.rules()
 
 
+@pytest.mark.deep
 def test_the_service_manager_is_told(box: Box) -> None:
     path = box.folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:

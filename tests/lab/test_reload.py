@@ -143,6 +143,7 @@ def test_open_connection_survives_a_stop_and_a_start(lab: Lab, family: int, betw
         assert received == wanted
 
 
+@pytest.mark.deep
 def test_download_survives_many_reloads(lab: Lab, large_file: Path, services: Services) -> None:
     errors: list[BaseException] = []
 
