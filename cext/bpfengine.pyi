@@ -53,8 +53,11 @@ class BpfEngine:
         """Attach the programs and start the thread. Raises EngineError."""
     def publish_services(self) -> None:
         """Hand the data plane's services to the programs, all at once. To be called after Dataplane.set_services()."""
-    def stop(self, *, detach: bool) -> None:
-        """End the thread. detach: take the programs off and forget all connections; else they go on by themselves."""
+    def stop(self, *, detach: bool, forget: bool = False) -> None:
+        """End the thread. detach: take the programs off; else they go on by themselves.
+
+        forget (with detach): the maps go too, and with them all connections; else a successor finds them.
+        """
     def counters(self) -> AllCounters:
         """The data plane's and the programs' together."""
     def occupancy(self) -> Occupancy: ...

@@ -70,7 +70,7 @@ cdef extern from "bpf/loader.h" nogil:
 
     int lv_loader_open(lv_loader *l, const char *folder, const char *gate, const char *splice, u32 flows, u32 half_sets)
     int lv_loader_attach(lv_loader *l, int outside, int inside)
-    void lv_loader_detach(lv_loader *l)
+    void lv_loader_detach(lv_loader *l, int forget)
     void lv_loader_close(lv_loader *l)
     int lv_loader_attached(const lv_loader *l)
     int lv_loader_map(const lv_loader *l, const char *name)
@@ -305,14 +305,14 @@ cdef class BpfEngine:
         self.thread = threading.Thread(target=self._run, name="levee-handshake", daemon=True)
         self.thread.start()
 
-    def stop(self, *, bint detach):
-        """End the thread; take the programs off if asked."""
+    def stop(self, *, bint detach, bint forget=False):
+        """End the thread; take the programs off and forget the flows if asked."""
         self.stopping = True
         if self.thread is not None:
             self.thread.join()
             self.thread = None
         if detach and self.opened:
-            lv_loader_detach(&self.loader)
+            lv_loader_detach(&self.loader, forget)
         self.close()
 
     def close(self):
@@ -358,7 +358,7 @@ cdef class BpfEngine:
         return self
 
     def __exit__(self, *unused):
-        self.stop(detach=True)
+        self.stop(detach=True, forget=True)
 
     # ---- the thread ----
 

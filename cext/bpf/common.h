@@ -88,7 +88,7 @@ struct lv_scratch {
     u64 now_ns;
     u32 l3, l4; /* offsets of the IP and the TCP or ICMP header from the start of the frame */
     u32 service;
-    u8 tcp[LV_TCP_COPY_BYTES]; /* the options of a TCP header, at their offsets in it */
+    u8 tcp[LV_TCP_COPY_BYTES]; /* the TCP header */
     struct lv_opts opts;
     struct lv_segment segment;
     struct lv_ether back;
@@ -127,9 +127,10 @@ LV_INLINE void lv_count_ev(u32 service, enum lv_event e)
     lv_count(service, LV_R_COUNT + e);
 }
 
+/* The heart may beat between the reading of the clock and this: then it is ahead of `now_ns`. */
 LV_INLINE int lv_daemon_is_late(const struct lv_bpf_config *config, u64 now_ns)
 {
-    return now_ns - config->heartbeat_ns > config->late_ns;
+    return now_ns > config->heartbeat_ns + config->late_ns;
 }
 
 LV_INLINE const struct lv_services *lv_services_now(const struct lv_bpf_config *config)
@@ -181,12 +182,12 @@ LV_INLINE u32 lv_ask_service(const struct lv_pkt *k, const struct lv_addr *addr,
     return service & (LV_SERVICES_MAX - 1);
 }
 
-/* Copy the options (not the fixed part) of a TCP header into a buffer that may be indexed. 0 if they are not in reach. */
-LV_INLINE int lv_copy_options(u8 *to, const u8 *tcp, u32 header_len, const u8 *end)
+/* Copy a TCP header into a buffer that may be indexed. 0 if it is not in reach. */
+LV_INLINE int lv_copy_header(u8 *to, const u8 *tcp, u32 header_len, const u8 *end)
 {
     u32 at;
 
-    for (at = 20; at < LV_TCP_HEADER_MAX; at += 4) {
+    for (at = 0; at < LV_TCP_HEADER_MAX; at += 4) {
         if (at >= header_len)
             break;
         if (tcp + at + 4 > end)
@@ -222,7 +223,7 @@ LV_INLINE enum lv_kind lv_read_packet(struct lv_scratch *s, struct lv_pkt *k, u8
     s->l4 = 0;
     if (kind == LV_KIND_TCP || kind == LV_KIND_ICMP_ERROR)
         s->l4 = (u32)(k->ip.l4 - data);
-    if (kind == LV_KIND_TCP && !lv_copy_options(s->tcp, k->ip.l4, k->tcp.header_len, end))
+    if (kind == LV_KIND_TCP && !lv_copy_header(s->tcp, k->ip.l4, k->tcp.header_len, end))
         return LV_KIND_OTHER; /* split over two buffers: the parser would have said so */
     return kind;
 }

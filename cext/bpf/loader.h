@@ -264,8 +264,9 @@ static void lv_loader_detach_tc(struct lv_loader *l, int side)
         bpf_tc_detach(&hook, &options); /* gone already, or its interface: as good */
 }
 
-/* Leave nothing behind: programs off both interfaces, pinned files away. */
-static void lv_loader_detach(struct lv_loader *l)
+/* Programs off both interfaces. The maps stay pinned, so that a successor finds the flows, unless they are to be
+ * forgotten: then nothing is left behind. */
+static void lv_loader_detach(struct lv_loader *l, int forget)
 {
     char path[LV_LOADER_PATH];
     struct bpf_map *map;
@@ -283,7 +284,7 @@ static void lv_loader_detach(struct lv_loader *l)
     {
         const char *pin = bpf_map__pin_path(map);
 
-        if (pin)
+        if (forget && pin)
             unlink(pin);
     }
 }

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from netlab import flood, vlans
+from netlab import ability, flood, vlans
 from netlab.names import END_INTERFACE
 from netlab.session import Lab, wait_until
 from netlab.topology import Mode
@@ -28,6 +28,8 @@ EARLY_BYTES = 8_000
 def tagged_ends(lab: Lab) -> Iterator[None]:
     if lab.mode is not Mode.BRIDGE:
         pytest.skip("VLANs are bridged; a routed box is no member of them")
+    if not ability.vlans():
+        pytest.skip("this kernel has no VLAN interfaces (CONFIG_VLAN_8021Q); the guest has them")
     with vlans.interfaces(lab.names):
         yield
 

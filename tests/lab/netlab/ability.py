@@ -28,6 +28,17 @@ def bridge_queue() -> bool:
         run(["ip", "netns", "del", probe])
 
 
+def vlans() -> bool:
+    """Whether this kernel has VLAN interfaces (CONFIG_VLAN_8021Q)."""
+    probe = f"levee-probe-{os.getpid()}"
+    run(["ip", "netns", "add", probe])
+    try:
+        add = ["ip", "link", "add", "link", "lo", "name", "probe", "type", "vlan", "id", "1"]
+        return "Unknown device type" not in run(add, namespace=probe, check=False).stderr
+    finally:
+        run(["ip", "netns", "del", probe])
+
+
 def modes() -> list[Mode]:
     """Modes the appliance can run in here; what is left out has its reason in left_out()."""
     return [Mode.ROUTED, Mode.BRIDGE] if bridge_queue() else [Mode.ROUTED]
