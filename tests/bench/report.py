@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from bench.peers import LEVEE, NAIVE, PEERS, ROUTING, SYNPROXY
 from bench.series import Results, Spread
 
+FOREIGN_SHARE_MAX = 0.1
 _RESULTS = Path(__file__).resolve().parent / "results"
 _COLOURS = {SYNPROXY.key: "tab:gray", LEVEE.key: "tab:blue", NAIVE.key: "tab:orange", ROUTING.key: "tab:green"}
 _TITLES = {peer.key: peer.title for peer in PEERS}
@@ -46,6 +47,7 @@ def save(results: Results, background_share: float) -> list[Path]:
         "python": platform.python_version(),
         "command": " ".join(["python -m bench", *sys.argv[1:]]),
         "background_cpu_share": background_share,
+        "foreign_cpu_share": max((series.foreign_share() for series in results.flood.values()), default=0.0),
         "summary": _summary(results),
         "runs": {
             "flood": {key: asdict(series) for key, series in results.flood.items()},
@@ -76,6 +78,9 @@ def _flood_lines(results: Results) -> list[str]:
         lines.append(
             f"{_TITLES[key]:<32}" + "".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
         )
+    foreign = max(series.foreign_share() for series in results.flood.values())
+    if foreign > FOREIGN_SHARE_MAX:
+        lines.append(f"NOT QUIET: other programs had up to {foreign:.0%} of the box's core; rates are too low")
     return lines
 
 

@@ -52,6 +52,11 @@ class FloodSeries:
         """CPU time a SYN at half the peak rate, microseconds: batches are smaller there."""
         return Spread.of([run.cpu_us_per_syn for run in self.half])
 
+    def foreign_share(self) -> float:
+        """The largest share of the box's core that something else than the box's threads had in a run, 0 to 1."""
+        runs = [*self.peak, *self.half, *self.overload]
+        return max((run.busy_us_per_syn - run.cpu_us_per_syn) * run.answered_pps / 1e6 for run in runs)
+
 
 @dataclass
 class DownloadSeries:

@@ -53,6 +53,14 @@ def test_spread_and_best() -> None:
     assert best([run(1.0), run(3.0), run(2.0)]) == run(3.0)
 
 
+def test_a_machine_that_was_not_quiet_is_named() -> None:
+    busy = Measurement(2e4, 1e4, cpu_us_per_syn=30.0, busy_us_per_syn=80.0, busy_share=0.8, stolen_share=0.0)
+    quiet = FloodSeries(ladder=[run(1e4)], peak=[run(1e4)], half=[run(1e4)], overload=[run(1e4)])
+    disturbed = FloodSeries(ladder=[run(1e4)], peak=[run(1e4)], half=[busy], overload=[run(1e4)])
+    assert "NOT QUIET" not in table(Results(flood={LEVEE.key: quiet}))
+    assert "up to 50% of the box's core" in table(Results(flood={LEVEE.key: disturbed}))
+
+
 def test_table_says_ratios_to_both_other_peers() -> None:
     rates = {SYNPROXY.key: 200_000.0, LEVEE.key: 180_000.0, NAIVE.key: 1_000.0}
     results = Results(
