@@ -84,9 +84,11 @@ def packets() -> Iterator[tuple[int, Packet]]:
 
 
 def packet_seeds() -> Iterator[bytes]:
-    """Target packet: EtherType, tags out of band, packet."""
+    """Target packet: EtherType, tags out of band and eights of bytes missing, packet."""
     for number, (ethertype, packet) in enumerate(packets()):
-        yield bytes([ethertype, number % 3]) + bytes(packet)
+        data = bytes(packet)
+        yield bytes([ethertype, number % 3]) + data
+        yield bytes([ethertype, 3]) + data[:-8]
 
 
 def option_bytes() -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Fuzz target: the packet parser. Input: EtherType choice, number of tags out of band, then the packet.
+ * Fuzz target: the packet parser. Input: EtherType choice, number of tags out of band and how much of the packet is
+ * missing from the buffer, then the packet.
  * Whatever the bytes are, the view that comes back lies inside them and its parts are in order.
  */
 #include "fuzz.h"
@@ -16,6 +17,7 @@ static void check_ip(const struct lv_ip *ip, const u8 *start, const u8 *end)
     CHECK(start <= ip->l3 && ip->l3 + (ip->family == 4 ? 20 : 40) <= ip->l4);
     CHECK(ip->l4 <= ip->end && ip->end <= end);
     CHECK(ip->fragment <= 2);
+    CHECK(ip->l3 + ip->total >= ip->end);
     CHECK((ip->family == 4) == lv_addr_is_v4(&ip->src));
     CHECK((ip->family == 4) == lv_addr_is_v4(&ip->dst));
 }
@@ -27,7 +29,8 @@ static void check_tcp(const struct lv_pkt *k)
 
     CHECK(k->ip.proto == LV_IPPROTO_TCP && k->ip.fragment != 2);
     CHECK(k->tcp.header_len >= 20 && k->tcp.header_len <= 60 && k->tcp.sport && k->tcp.dport);
-    CHECK(k->ip.l4 + k->tcp.header_len + k->tcp.payload_len == k->ip.end);
+    CHECK((u32)(k->ip.l4 - k->ip.l3) + k->tcp.header_len + k->tcp.payload_len == k->ip.total);
+    CHECK(k->ip.l4 + k->tcp.header_len <= k->ip.end);
     for (syn = 0; syn < 2; syn++) {
         lv_opts_read(&o, k->ip.l4, k->tcp.header_len, syn);
         CHECK(!o.ts_at || o.ts_at + 8 <= k->tcp.header_len);
@@ -42,7 +45,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
     struct input in = {data, data + size};
     u16 proto = ethertypes[take8(&in) & 3];
-    u32 tags = take8(&in) % (LV_VLAN_TAGS + 1);
+    u8 how = take8(&in);
+    u32 tags = how % (LV_VLAN_TAGS + 1), missing = how / (LV_VLAN_TAGS + 1) * 8u;
     struct exact packet = exact_take(&in, 65535);
     struct exact before = exact_copy(packet.data, packet.len);
     const u8 *end = packet.data + packet.len;
@@ -52,6 +56,8 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
     memset(&k, 0xa5, sizeof(k)); /* as the engine's is: not zeroed */
     lv_pkt_begin(&k);
     k.tags = (u8)tags;
+    if (missing)
+        k.wire_len = packet.len + missing;
     kind = lv_parse(&k, packet.data, packet.data + packet.len, proto);
     CHECK(k.tags <= LV_VLAN_TAGS);
     switch (kind) {
