@@ -114,7 +114,7 @@ class BpfEngine:
         """Nothing to steer: set_services() has said it all."""
 
     def remove(self, config: Config) -> None:  # noqa: ARG002
-        """With close(), the programs come off; the flows stay for whoever is started next, as the nfqueue engine's do."""
+        """With close(), the programs come off; the flows stay for a successor, as the nfqueue engine's do."""
         self._detach = True
 
     def present(self, config: Config) -> bool:  # noqa: ARG002

@@ -61,7 +61,8 @@ class Box:
     def configure(self, services: str = SERVICES, *, nfqueue: str = "queues: 2", runtime: str = "run") -> None:
         bridge = "bridge: br0\n" if self.mode is Mode.BRIDGE else ""
         self.config_file.write_text(
-            f"version: 1\nmode: {self.mode}\nengine: nfqueue\n{bridge}outside: outside\ninside: inside\n"
+            f"version: 1\nmode: {self.mode}\nengine: nfqueue\n{bridge}"
+            f"outside: outside\ninside: inside\n"
             f"nfqueue: {{{nfqueue}}}\n"
             f"limits: {{flows: 4096}}\nruntime_dir: {self.folder}/{runtime}\nstate_dir: {self.folder}/state\n{services}"
         )
