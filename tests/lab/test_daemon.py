@@ -25,6 +25,7 @@ from netlab.topology import Mode
 
 from appliance import client
 from appliance.errors import OperatorError
+from cext.netlink import QueueSocket
 
 LIMIT_S = 30.0
 OTHERS = """
@@ -314,15 +315,13 @@ def test_a_queue_that_is_taken_is_explained_and_nothing_is_loaded(box: Box) -> N
 @contextlib.contextmanager
 def taken_queue(name: str, queue: int) -> Iterator[None]:
     """Another program reads the queue."""
-    from netfilterqueue import NetfilterQueue
-
+    other = QueueSocket()
     with netns.entered(name):
-        other = NetfilterQueue()
-        other.bind(queue, lambda packet: packet.drop())
+        other.open(queue, 64, fail_open=False)
     try:
         yield
     finally:
-        other.unbind()
+        other.close()
 
 
 def test_two_capabilities_are_enough(box: Box) -> None:
