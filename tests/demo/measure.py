@@ -144,6 +144,14 @@ def _lead_forged_sources_away(setting: Setting) -> None:
     run(["ip", "route", "add", SOURCES, "via", client.v4, "dev", interface], namespace=namespace)
 
 
+def engine(names: Names) -> str:
+    """Which engine runs and why, "" without Levee."""
+    if not _protected(names):
+        return ""
+    status: dict[str, Any] = call(names.socket, "org.levee.Status")
+    return f"engine: {status['engine_reason']}; steering: {status['steering']}"
+
+
 def _protected(names: Names) -> bool:
     state = control.read_state(names)
     return state is not None and bool(state.levee)

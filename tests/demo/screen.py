@@ -50,6 +50,10 @@ class Screen:
         self._drawn = 0
         print(f"\n{text} ...", flush=True)
 
+    def tell(self, text: str) -> None:
+        if text:
+            print(f"  {text}", flush=True)
+
     def show(self, phase: Phase, sample: Sample, absorbed: int) -> None:
         if self._tty:
             self._draw(phase, sample, absorbed)

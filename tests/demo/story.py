@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from netlab import ability, control, flood
+from netlab import control, flood
 from netlab.names import REPOSITORY, Names, names_from_environment
 from netlab.process import LabError
 from netlab.topology import Mode
@@ -41,24 +41,30 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _mode(chosen: str | None) -> tuple[Mode, str]:
-    """The mode, and why it is not bridge mode when it is not."""
+def _mode(chosen: str | None, names: Names) -> tuple[Mode, str]:
+    """The mode, and why it is not bridge mode when it is not: found out by bringing it up."""
     if chosen:
         return Mode(chosen), ""
-    possible = ability.modes()
-    return (Mode.BRIDGE, "") if Mode.BRIDGE in possible else (Mode.ROUTED, ability.left_out(possible))
+    try:
+        control.up(names, Mode.BRIDGE, "auto")
+    except LabError as error:
+        lines = error.message.splitlines()
+        said = next((line for line in lines if "error:" in line), lines[0])
+        return Mode.ROUTED, f"not bridge mode: {said.strip()}"
+    return Mode.BRIDGE, ""
 
 
 def run(arguments: argparse.Namespace, names: Names) -> bool:
-    mode, reason = _mode(arguments.mode)
-    screen.introduce(mode, reason, arguments.rate)
     flood.compiled()
+    mode, reason = _mode(arguments.mode, names)
+    screen.introduce(mode, reason, arguments.rate)
     phases: list[Phase] = []
     with tempfile.TemporaryDirectory(prefix="levee-demo-") as directory, screen.Screen() as live:
         for title, engine in (("without protection", control.NO_ENGINE), ("with Levee", "auto")):
             live.say(f"{title}: building the network")
             control.down(names)
             control.up(names, mode, engine)
+            live.tell(measure.engine(names))
             setting = measure.Setting(names, mode, Path(directory), arguments.rate, arguments.quiet, arguments.flood)
             phases.append(measure.run_phase(setting, title, live.show))
     screen.print_table(phases)
