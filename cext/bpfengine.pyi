@@ -58,6 +58,8 @@ class BpfEngine:
 
         forget (with detach): the maps go too, and with them all connections; else a successor finds them.
         """
+    def close(self) -> None:
+        """Let go of everything without detaching. Not while the thread runs."""
     def counters(self) -> AllCounters:
         """The data plane's and the programs' together."""
     def occupancy(self) -> Occupancy: ...

@@ -289,6 +289,8 @@ cdef class BpfEngine:
             raise RuntimeError("the engine has been started")
         if not self.opened:
             self.open()
+        self.read_clock()
+        lv_shared_keys_follow(self.worker, self.keys)  # an epoch may have begun since open()
         self.beat()
         indexes = [index for index, _ in self.senders.lookup()]
         if 0 in indexes:

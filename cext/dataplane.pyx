@@ -811,7 +811,7 @@ def _flatten(services, slots):
 
 
 def _port_rules(services, slots):
-    """Port rules of services that share an address, those for one VLAN before those for any. Exceptions come before all."""
+    """Port rules of services that share an address: exceptions, then those for one VLAN, then those for any."""
     rules = []
     for spec in sorted(services, key=lambda spec: not spec.excepted):
         for lo, hi in spec.ports:

@@ -128,7 +128,7 @@ def parts(name: str) -> tuple[Part, ...]:
     """The parts behind one name of the command line: `check`, `test`, or a single part."""
     single: dict[str, Callable[[], Part]] = {
         "lint": lint,
-        "unit": lambda: pytest("unit", "tests/unit", 120),
+        "unit": lambda: pytest("unit", "tests/unit", 300),
         "property": lambda: pytest("property", "tests/property", 300),
         "differential": lambda: pytest("differential", "tests/differential", 300),
         "fuzz": lambda: pytest("fuzz", "tests/fuzz", 420),

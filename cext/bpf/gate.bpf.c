@@ -119,8 +119,7 @@ LV_INLINE int lv_gate_believes_checksum(const struct lv_scratch *s)
     if (len < 20 || len > LV_TCP_HEADER_MAX)
         return 0;
     pseudo = lv_pseudo_sum(s->k.ip.family, &s->k.ip.src, &s->k.ip.dst, LV_IPPROTO_TCP, len);
-    return lv_csum_fold(lv_csum_bytes(s->tcp, len, pseudo)) == 0xffff ||
-           lv_get16(s->tcp + 16) == lv_csum_fold(pseudo);
+    return lv_csum_fold(lv_csum_bytes(s->tcp, len, pseudo)) == 0xffff || lv_get16(s->tcp + 16) == lv_csum_fold(pseudo);
 }
 
 /* Stage: a SYN to a protected service. */

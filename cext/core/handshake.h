@@ -309,7 +309,7 @@ LV_INLINE void lv_opened(struct lv_worker *w, struct lv_flow *f, const struct lv
         f->c.flags |= LV_F_SACK_S;
     f->c.seq_delta -= t->seq;
     f->c.c_ack = f->c.s_nxt = t->seq + 1;
-    f->c.s_win = (u16)(t->window >> own);
+    f->c.s_win = lv_window_rescale(t->window, 0, own); /* a SYN's window is not scaled, a small one not closed */
     f->c.mss = o->mss;
     f->c.last_ms = w->now_ms;
     lv_flow_set_state(f, LV_FLOW_ESTABLISHED);

@@ -142,11 +142,15 @@ LV_INLINE enum lv_kind lv_parse_ip4(struct lv_ip *ip, u8 *p, u8 *end, u32 wire_l
         return lv_junk(ip, LV_R_SHORT);
     ihl = (u32)(p[0] & 0xf) * 4;
     total = lv_get16(p + 2);
-    if (p[0] >> 4 != 4 || ihl < 20 || total < ihl)
+    if (p[0] >> 4 != 4)
+        return lv_junk(ip, LV_R_IP_HEADER);
+    ip->family = 4; /* from here on junk has addresses */
+    lv_addr_v4(&ip->src, p + 12);
+    lv_addr_v4(&ip->dst, p + 16);
+    if (ihl < 20 || total < ihl)
         return lv_junk(ip, LV_R_IP_HEADER);
     if (p + ihl > end || total > wire_len)
         return lv_junk(ip, LV_R_SHORT);
-    ip->family = 4;
     ip->l3 = p;
     ip->l4 = p + ihl;
     ip->end = p + total < end ? p + total : end;
@@ -156,8 +160,6 @@ LV_INLINE enum lv_kind lv_parse_ip4(struct lv_ip *ip, u8 *p, u8 *end, u32 wire_l
     ip->proto = p[9];
     frag = lv_get16(p + 6);
     ip->fragment = (frag & 0x1fff) ? 2 : (frag & 0x2000) ? 1 : 0;
-    lv_addr_v4(&ip->src, p + 12);
-    lv_addr_v4(&ip->dst, p + 16);
     return ip->fragment == 2 && ip->proto == LV_IPPROTO_TCP ? LV_KIND_FRAGMENT : LV_KIND_OTHER;
 }
 
@@ -233,17 +235,17 @@ LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, u32 wire_l
     if (p[0] >> 4 != 6)
         return lv_junk(ip, LV_R_IP_HEADER);
     total = 40 + (u32)lv_get16(p + 4);
+    ip->family = 6;
+    lv_copy(&ip->src, p + 8, 16);
+    lv_copy(&ip->dst, p + 24, 16);
     if (total > wire_len)
         return lv_junk(ip, LV_R_SHORT);
-    ip->family = 6;
     ip->l3 = p;
     ip->end = p + total < end ? p + total : end;
     ip->total = total;
     ip->tos = (u8)(p[0] << 4 | p[1] >> 4);
     ip->ttl = p[7];
     ip->fragment = 0;
-    lv_copy(&ip->src, p + 8, 16);
-    lv_copy(&ip->dst, p + 24, 16);
     if (lv_addr_is_v4(&ip->src) || lv_addr_is_v4(&ip->dst)) /* never on the wire, RFC 4038 4.2 */
         return lv_junk(ip, LV_R_IP_SOURCE);
     ip->l4 = p + 40;

@@ -26,7 +26,7 @@ struct lv_service {
     u8 protect;     /* 0 off, 1 always */
     u8 window_zero; /* SYN-ACK offers window 0 until the server has answered */
     u8 fragments_pass;
-    u8 excepted;       /* hosts, not a service: whatever comes from or goes to them passes */
+    u8 excepted; /* hosts, not a service: whatever comes from or goes to them passes */
     /* What the SYN-ACK announces until the server's own options are known. */
     u8 wscale, sack_ok, has_ts;
     u16 mss[2]; /* IPv4, IPv6 */
