@@ -274,6 +274,17 @@ def test_zero_window_is_opened_when_the_server_has_answered() -> None:
         assert opening.option("Timestamp") == (talk.echo, 7000)
 
 
+def test_small_window_of_a_server_is_not_announced_as_closed() -> None:
+    """A window below one unit of the server's own scale: the client would wait for a probe."""
+    with Box(service(window_zero=True)) as box:
+        talk = Talk(box, s_window=20)
+        talk.syn()
+        talk.ack()
+        update = talk.synack()[-1]
+        assert (update.side, update.flags) == ("outside", "A")
+        assert update.window > 0
+
+
 def test_final_ack_that_was_lost_is_made_up_for_by_data(box: Box) -> None:
     talk = Talk(box)
     talk.syn()
