@@ -33,6 +33,7 @@ TP_STATUS_VLAN_VALID = 1 << 4
 TP_STATUS_VLAN_TPID_VALID = 1 << 6
 _AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata, linux/if_packet.h
 SETTLE_S = 0.2
+DRAIN_LIMIT_S = 1.0
 FRAME_BYTES_MAX = 1 << 17  # a GSO packet of 64 KiB and its headers
 
 
@@ -107,10 +108,16 @@ class Capture:
             self._socket.close()
 
     def _collect(self, source: PacketSocket) -> None:
-        while not self._ended.is_set():
+        """Until the block has ended, and then what had come by then, for at most DRAIN_LIMIT_S under load."""
+        limit = None
+        while limit is None or time.monotonic() < limit:
             frame = source.receive(0.05)
             if frame is not None:
                 self._frames.append(frame)
+            elif limit is not None:
+                return
+            if limit is None and self._ended.is_set():
+                limit = time.monotonic() + DRAIN_LIMIT_S
 
     def frames(self) -> list[Frame]:
         return list(self._frames)
