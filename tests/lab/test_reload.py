@@ -72,7 +72,9 @@ def services(lab: Lab) -> Iterator[Services]:
     made.restore()
 
 
-@pytest.mark.parametrize("change", [Services.switch_off, Services.rename, Services.remove])
+@pytest.mark.parametrize(
+    "change", [Services.switch_off, pytest.param(Services.rename, marks=pytest.mark.deep), Services.remove]
+)
 def test_open_connection_survives(
     lab: Lab, family: int, services: Services, change: Callable[[Services], None]
 ) -> None:
@@ -126,7 +128,7 @@ def test_a_service_that_is_off_stays_translated_over_a_restart(lab: Lab, family:
         assert server.recv(10) == b"after"
 
 
-@pytest.mark.parametrize("between", [b"", b"sent while nobody translated"])
+@pytest.mark.parametrize("between", [pytest.param(b"", marks=pytest.mark.deep), b"sent while nobody translated"])
 def test_open_connection_survives_a_stop_and_a_start(lab: Lab, family: int, between: bytes) -> None:
     """The file with the flows stays; what was sent in between is repeated by TCP, since neither end can take it."""
     with connected(lab, family, direct=False) as (caller, server):
