@@ -131,8 +131,8 @@ def parts(name: str) -> tuple[Part, ...]:
         "unit": lambda: pytest("unit", "tests/unit", 300),
         "property": lambda: pytest("property", "tests/property", 300),
         "differential": lambda: pytest("differential", "tests/differential", 300),
-        "fuzz": lambda: pytest("fuzz", "tests/fuzz", 420),
-        "lab": lambda: pytest("lab", "tests/lab", 600, root=True),
+        "fuzz": lambda: pytest("fuzz", "tests/fuzz", 600),
+        "lab": lambda: pytest("lab", "tests/lab", 1200, root=True),
         "guest": guest,
     }
     groups = {"check": ("lint", "unit"), "test": tuple(single)}
