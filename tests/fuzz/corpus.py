@@ -126,7 +126,7 @@ def translate_seeds() -> Iterator[bytes]:
         if len(padded) > 40:
             continue
         header = struct.pack("!HHIIBBHHH", 4000, 80, 100, 200, (20 + len(padded)) // 4 << 4, 0x10, 300, 0, 0)
-        flow = struct.pack("!BBBBBBII", number, 7, 7, number % 15, 2, 9, 0x80000001, 0xFFFFFFF0)
+        flow = struct.pack("!BBBBBBII", number, 7 | (number & 2) << 6, 7, number % 15, 2, 9, 0x80000001, 0xFFFFFFF0)
         yield flow + header + padded + b"odd" * (number % 4)
 
 
