@@ -156,7 +156,7 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
     return lv_turn_round(ctx, s, e, sv->window_zero ? 0 : config->offered_window);
 }
 
-/* Stage: an ACK without an open flow. `known`: a closed or untranslated flow has this key; what is no cookie goes on. */
+/* Stage: an ACK without an open flow. `known`: it fits a closed flow of this key; what is no cookie goes on. */
 __noinline int lv_gate_ack(struct xdp_md *ctx, int known)
 {
     const struct lv_bpf_config *config = lv_first(&lv_config);
@@ -198,7 +198,7 @@ LV_INLINE int lv_gate_known(struct xdp_md *ctx, const struct lv_scratch *s, cons
     case LV_FLOW_PASS_CLOSED:
         if (syn)
             return lv_gate_syn(ctx);
-        return ack ? lv_gate_ack(ctx, 1) : XDP_PASS;
+        return ack ? lv_gate_ack(ctx, c->state == LV_FLOW_PASS_CLOSED || lv_fits_closed(c, &s->k.tcp)) : XDP_PASS;
     default: return XDP_PASS;
     }
 }
