@@ -26,7 +26,7 @@ help: ## this list
 demo: build ## clients and a spoofed flood, without and with Levee: live, a table, a plot
 	@$(AS_ROOT) $(PY) tests/demo/demo.py
 
-test: build ## everything: check, property, differential, fuzz, lab and guest tests (under 30 minutes)
+test: build ## everything: check, property, differential, bpf, fuzz, lab and guest tests (under 30 minutes)
 	@$(PY) tools/suite.py test
 
 check: build ## format, lint, strict types, import contracts, unit tests (under two minutes)
@@ -40,6 +40,9 @@ test-property: build ## property tests of parsers and encoders
 
 test-differential: build ## the engine compared with the readable reference, packet for packet
 	@$(PY) tools/suite.py differential
+
+test-bpf: build ## the programs in the kernel compared with the engine in user space, packet for packet
+	@$(PY) tools/suite.py bpf
 
 test-fuzz: build ## fuzz targets, a short run
 	@$(PY) tools/suite.py fuzz
@@ -87,5 +90,5 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@tools/setup venv $(VENV) requirements
 	@touch $@
 
-.PHONY: help demo test check test-unit test-property test-differential test-fuzz test-lab test-guest \
+.PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-guest \
 	fuzz-long bench lab lab-down guest setup build format clean

@@ -131,6 +131,7 @@ def parts(name: str) -> tuple[Part, ...]:
         "unit": lambda: pytest("unit", "tests/unit", 300),
         "property": lambda: pytest("property", "tests/property", 300),
         "differential": lambda: pytest("differential", "tests/differential", 300),
+        "bpf": lambda: pytest("bpf", "tests/bpf", 300, root=True),
         "fuzz": lambda: pytest("fuzz", "tests/fuzz", 600),
         "lab": lambda: pytest("lab", "tests/lab", 1200, root=True),
         "guest": guest,
