@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import statistics
+import threading
 from pathlib import Path
 
 import pytest
 from netlab import clients
-from netlab.crafted import FULL_OPTIONS, Options, fresh_port, option, payload
+from netlab.crafted import FULL_OPTIONS, Options, fresh_port, neighbour_mac, option, payload
 from netlab.session import Lab
+from netlab.streams import connected
 from scapy.layers.inet import TCP
 
 REPEATS = 25
@@ -124,6 +126,20 @@ def test_frames_keep_the_ends_macs_in_bridge_mode(lab: Lab, family: int, nginx: 
         assert macs[0] == macs[1]
     else:
         assert len(macs[0] & macs[1]) == 0, "a router has its own MAC on each side"
+
+
+def test_what_a_sender_leaves_to_its_nic_arrives_as_frames(lab: Lab, family: int) -> None:
+    """Segmentation offload: one packet of many segments crosses the box, and each segment has its own header."""
+    sent = bytes(range(256)) * 1000
+    with connected(lab, family, direct=False) as (client, server):
+        with lab.capture_client() as seen:
+            sender = threading.Thread(target=server.sendall, args=(sent,))
+            sender.start()
+            with client.makefile("rb") as incoming:
+                assert incoming.read(len(sent)) == sent
+            sender.join()
+        sources = {frame.data[6:12].hex(":") for frame in seen.frames() if not frame.sent}
+    assert sources == {neighbour_mac(lab.mode, at_client=True)}
 
 
 # ---- closed port
