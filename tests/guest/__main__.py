@@ -59,6 +59,7 @@ def _arguments() -> argparse.Namespace:
     run.add_argument("command", nargs="+", metavar="COMMAND")
     test = verbs.add_parser("test", help="run the lab's tests in bridge mode in a fresh guest")
     test.add_argument("--junitxml", type=Path, metavar="FILE", help="results, as pytest writes them")
+    test.add_argument("--time-limit", type=float, default=_TEST_LIMIT_S, metavar="SECONDS")
     test.add_argument("pytest", nargs="*", default=_DEFAULT_TESTS, metavar="PYTEST-ARGUMENT")
     return parser.parse_args()
 
@@ -86,7 +87,9 @@ def _test(arguments: argparse.Namespace) -> int:
     asked = {name: value for name, value in os.environ.items() if name.startswith(_LAB_PREFIX)}
     settings = [f"{name}={value}" for name, value in (_LAB_DEFAULTS | asked).items()]
     pytest = [".venv/bin/pytest", f"--junitxml={OUT_IN_GUEST / _JUNIT}", *arguments.pytest]
-    code = run_in_guest(layout, ["env", *settings, *pytest], limit_s=_TEST_LIMIT_S, memory_mib=DEFAULT_MEMORY_MIB)
+    code = run_in_guest(
+        layout, ["env", *settings, *pytest], limit_s=arguments.time_limit, memory_mib=DEFAULT_MEMORY_MIB
+    )
     if arguments.junitxml is not None and (layout.out / _JUNIT).exists():
         shutil.copy(layout.out / _JUNIT, arguments.junitxml)
     return code
