@@ -41,7 +41,7 @@ test-property: build ## property tests of parsers and encoders
 test-differential: build ## the engine compared with the readable reference, packet for packet
 	@$(PY) tools/suite.py differential
 
-test-bpf: build ## the programs in the kernel compared with the engine in user space, packet for packet
+test-bpf: build ## the BPF programs packet by packet, then the bpf engine in the lab, bridge mode
 	@$(PY) tools/suite.py bpf
 
 test-fuzz: build ## fuzz targets, a short run

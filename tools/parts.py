@@ -24,6 +24,9 @@ PACKET_LOGIC = (
     "service", "siphash", "synack", "translate",
 )  # fmt: skip
 
+# Files of tests/lab that are about connections, whatever the engine; run once more with the bpf engine.
+BPF_IN_THE_LAB = ("life", "traffic", "segments", "resets", "wire", "vlan", "flood")
+
 
 class Nothing(Exception):
     """A step has no input, for example no file to check."""
@@ -38,6 +41,7 @@ class Step:
     limit_s: int
     cases: bool = False
     root: bool = False
+    optional: bool = False  # all its cases may be skipped, with their reason: not every kernel can run them
     cwd: Path = ROOT
 
     @property
@@ -81,6 +85,21 @@ def pytest(name: str, folder: str, limit_s: int, *, root: bool = False) -> Part:
     """A part that is one run of pytest over one folder."""
     step = Step(name, (), limit_s, cases=True, root=root)
     return Part(name, (replace(step, argv=tool("pytest", folder, f"--junitxml={step.junit}")),))
+
+
+def bpf() -> Part:
+    """The BPF programs by themselves, then connections through them in the lab, with less of everything."""
+    files = tuple(f"tests/lab/test_{name}.py" for name in BPF_IN_THE_LAB)
+    sizes = ("--mode", "bridge", "--engine", "bpf", "--file-mib", "64", "--flood-syns", "100000")
+    programs = Step("bpf programs", (), 300, cases=True, root=True, optional=True)
+    lab = Step("bpf in the lab", (), 600, cases=True, root=True, optional=True)
+    return Part(
+        "bpf",
+        (
+            replace(programs, argv=tool("pytest", "tests/bpf", f"--junitxml={programs.junit}")),
+            replace(lab, argv=tool("pytest", *files, *sizes, f"--junitxml={lab.junit}")),
+        ),
+    )
 
 
 def guest() -> Part:
@@ -131,7 +150,7 @@ def parts(name: str) -> tuple[Part, ...]:
         "unit": lambda: pytest("unit", "tests/unit", 300),
         "property": lambda: pytest("property", "tests/property", 300),
         "differential": lambda: pytest("differential", "tests/differential", 300),
-        "bpf": lambda: pytest("bpf", "tests/bpf", 300, root=True),
+        "bpf": bpf,
         "fuzz": lambda: pytest("fuzz", "tests/fuzz", 600),
         "lab": lambda: pytest("lab", "tests/lab", 1200, root=True),
         "guest": guest,

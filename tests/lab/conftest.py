@@ -86,6 +86,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     mode, engine = request.param
+    missing = ability.bpf_missing() if engine == "bpf" else ""
+    if missing:
+        pytest.skip(missing)
     names = names_from_environment("levee-test")
     text = session.protected_and_direct(mode, engine, names)
     with _alone(names):

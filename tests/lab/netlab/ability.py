@@ -6,6 +6,7 @@ Decides which modes a test run covers when nobody says. Called by conftest.py an
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from netlab.process import run
 from netlab.topology import Mode
@@ -15,6 +16,7 @@ table bridge probe {
     chain forward { type filter hook forward priority 0; queue num 0; }
 }
 """
+_OLDEST_WITH_BPF = (6, 1)
 
 
 def bridge_queue() -> bool:
@@ -37,6 +39,18 @@ def vlans() -> bool:
         return "Unknown device type" not in run(add, namespace=probe, check=False).stderr
     finally:
         run(["ip", "netns", "del", probe])
+
+
+def bpf_missing() -> str:
+    """What the bpf engine lacks here, or nothing."""
+    if os.geteuid() != 0:
+        return "bpf engine: loading programs needs root"
+    major, minor = os.uname().release.split(".")[:2]
+    if (int(major), int(minor)) < _OLDEST_WITH_BPF:
+        return "bpf engine: needs Linux {}.{}".format(*_OLDEST_WITH_BPF)
+    if "bpf" not in Path("/proc/filesystems").read_text().split():
+        return "bpf engine: this kernel has no bpf file system"
+    return ""
 
 
 def modes() -> list[Mode]:
