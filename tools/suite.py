@@ -169,6 +169,9 @@ def main(names: list[str]) -> int:
     if not names:
         print("usage: tools/suite.py check | test | PART...", file=sys.stderr)
         return 2
+    # A shell's background job inherits an ignored SIGINT, and so would every step; a terminated run cleans up as well.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     REPORT.mkdir(parents=True, exist_ok=True)
     os.environ["PATH"] = f"{BIN}:{os.environ['PATH']}"
     try:
@@ -180,4 +183,8 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("\nsuite: interrupted; what was started has been stopped", flush=True)
+        sys.exit(130)
