@@ -198,7 +198,8 @@ class Connection:
             hide_ecn=agreed.ask_ecn and synack.has(ECE),
         )
         self.client_acked = self.server_next = synack.seq + 1 & MASK
-        self.server_window = synack.window >> server.own  # a SYN-ACK's window is not scaled
+        # A SYN-ACK's window is not scaled; kept in the server's unit, an open one stays open.
+        self.server_window = max(synack.window >> server.own, 1) if synack.window else 0
         self.state = State.ESTABLISHED
         self._deliver(synack)
         if self.box.window_zero:
