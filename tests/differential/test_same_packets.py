@@ -6,6 +6,8 @@ where they differ. The scripted conversations make sure that what matters most w
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from reference.segment import ACK, FIN, PSH, RST, SYN, Options
@@ -15,6 +17,9 @@ from differential.moves import ClientSyn, Flood, Move, ServerSynAck, Talk, Wait
 from differential.scene import FULL, Policy, Scene
 
 BARE = Options()
+# The same conversations in every run of the suite; other ones, as many as are asked for, with LEVEE_CONVERSATIONS.
+RANDOM = "LEVEE_CONVERSATIONS" in os.environ
+CONVERSATIONS = int(os.environ.get("LEVEE_CONVERSATIONS", "200"))
 
 
 def open_connection(scene: Scene, client: Options, server: Options) -> None:
@@ -90,7 +95,12 @@ def test_unanswered_syn_ack_is_repeated() -> None:
 
 
 @given(moves.policies, moves.numbers, moves.numbers, moves.conversations())
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(
+    max_examples=CONVERSATIONS,
+    derandomize=not RANDOM,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 def test_any_conversation(policy: Policy, client_isn: int, server_isn: int, conversation: list[Move]) -> None:
     with Scene(policy, client_isn, server_isn) as scene:
         for move in conversation:
