@@ -104,7 +104,7 @@ def bpf() -> Part:
 
 def guest() -> Part:
     """The lab's tests inside the guest; the first run installs its Debian, a minute or two more."""
-    step = Step("guest", (), 1200, cases=True, root=True)
+    step = Step("guest", (), 1800, cases=True, root=True)
     return Part("guest", (replace(step, argv=("tests/guest/guest", "test", "--junitxml", str(step.junit))),))
 
 
