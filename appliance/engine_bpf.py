@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-BPFFS_MAGIC_NAME = "bpf"
+BPFFS_KIND = "bpf"
 
 
 def mounted_bpffs(folder: Path) -> Path:
@@ -36,7 +36,7 @@ def mounted_bpffs(folder: Path) -> Path:
     kinds = {line.split()[4]: line.split(" - ")[1].split()[0] for line in mounts}
     for place in (folder, *folder.parents):
         if str(place) in kinds:
-            if kinds[str(place)] == BPFFS_MAGIC_NAME:
+            if kinds[str(place)] == BPFFS_KIND:
                 return folder
             break
     done = subprocess.run(["/bin/mount", "-t", "bpf", "bpf", str(folder)], capture_output=True, text=True, check=False)
@@ -79,7 +79,7 @@ class BpfEngine:
         self._undo.callback(lambda: self._programs.stop(detach=self._detach))
 
     def close(self) -> None:
-        """Ends the thread. The programs stay, unless detach() was called."""
+        """Ends the thread. The programs stay, unless remove() was called."""
         self._undo.close()
 
     def set_services(self, config: Config) -> None:

@@ -3,7 +3,7 @@
  * Flows that live in a BPF map, seen from user space: a packet that was handed over is processed by the same engine as in
  * the nfqueue engine, on a record that is copied in before and out after.
  *
- * Owns: the copying, the sweep of the map. Called by: bpf.pyx. Must not know: how packets are handed over, what the
+ * Owns: the copying, the sweep of the map. Called by: bpfengine.pyx. Must not know: how packets are handed over, what the
  * programs do. The table in user space holds nothing but handshakes (their timers and early data are here); the map holds
  * every flow, a handshake too, so that the programs know whose packets to hand over, and a successor whom to serve.
  *

@@ -2,7 +2,7 @@
  *
  * What the programs in the kernel and the daemon share: the layout of every map, and of what is handed over.
  *
- * Owns: sizes and structures. Included by: the BPF programs (which declare the maps), bpf.pyx. Must not know: policy.
+ * Owns: sizes and structures. Included by: the BPF programs (which declare the maps), bpfengine.pyx. Must not know: policy.
  */
 #ifndef LV_BPF_MAPS_H
 #define LV_BPF_MAPS_H
