@@ -190,14 +190,17 @@ def _chains(config: Config, method: Method) -> list[list[str]]:
     ]
     bridge = config.mode == "bridge"
     ours = f'"{config.outside}", "{config.inside}"'
+    excepted = [
+        f"{name} {end} @except{number} accept"
+        for number, name in ((4, "ip"), (6, "ip6"))
+        if _of_family(config.excepted, number)
+        for end in ("saddr", "daddr")
+    ]
     base = [
         f"chain {_hook(config)} {{",
         f"\ttype filter hook {_hook(config)} priority {STEER_PRIORITY}; policy accept;",
-        f"\tiifname != {{ {ours} }} accept",
-        "\tip saddr @except4 accept",
-        "\tip daddr @except4 accept",
-        "\tip6 saddr @except6 accept",
-        "\tip6 daddr @except6 accept",
+        *([f"\tiifname != {{ {ours} }} accept"] if bridge or excepted else []),
+        *(f"\t{line}" for line in excepted),
         *(["\tmeta protocol vlan goto stacked"] if bridge else []),
         f'\tiifname vmap {{ "{config.outside}" : goto from_outside, "{config.inside}" : goto from_inside }}',
         "}",
@@ -242,8 +245,8 @@ def _steer(config: Config, method: Method) -> list[list[str]]:
         [
             "chain steer {",
             "\tnotrack",
+            f"\t{SYN} meta mark set meta mark | {bits[0]} accept",
             f"\tmeta mark set meta mark | {bits[1]}",
-            f"\t{SYN} meta mark set meta mark | {bits[0]}",
             "}",
         ],
         *(

@@ -231,13 +231,30 @@ cdef class QueueSocket:
         self.verdict_count += 1
         self.verdict_bytes += LV_NL_VERDICT_BYTES
 
+    cdef void flush_late(self, u32 packets) noexcept nogil:
+        """Send the verdicts that wait, but keep the last `packets` undecided while nothing but drops waits.
+
+        Newer kernels find a queued packet in a hash table that they resize on another thread as the queue fills and
+        empties, and a worker that empties it in each turn makes them do little else. Packets that are dropped anyway
+        can wait; with some always in the queue the table keeps its size. flush() ends the wait.
+        """
+        if self.verdict_count or not self.run_open or self.run_verdict != NF_DROP:
+            self.flush()
+        elif self.last_id - self.released_id > packets:
+            self.released_id = self.last_id - packets
+            self.put_batch(self.released_id, NF_DROP)
+            self.send_verdicts()
+
     cdef void flush(self) noexcept nogil:
         """Send the verdicts that wait."""
+        self.end_run()
+        self.released_id = self.last_id
+        if self.verdict_count:
+            self.send_verdicts()
+
+    cdef void send_verdicts(self) noexcept nogil:
         cdef msghdr message
         cdef int failed = 0
-        self.end_run()
-        if self.verdict_count == 0:
-            return
         memset(&message, 0, sizeof(message))
         message.msg_iov = self.verdict_pieces
         message.msg_iovlen = self.verdict_count

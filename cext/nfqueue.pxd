@@ -17,6 +17,7 @@ cdef class QueueWorker:
     cdef u64 now_ms
     cdef u64 next_tick_ms
     cdef u64 next_lookup_ms
+    cdef u32 syns_kept
     cdef object settings
     cdef object thread
     cdef object failure_text

@@ -157,6 +157,8 @@ LV_INLINE enum lv_verdict lv_tcp(struct lv_worker *w, struct lv_pkt *k, const st
     u32 hash;
 
     lv_flow_key(&key, k, side);
+    if (side == LV_OUTSIDE && (k->tcp.flags & (LV_SYN | LV_ACK)) == LV_SYN)
+        lv_half_prefetch(lv_half_set(&w->half, &key));
     hash = lv_table_hash(table, &key);
     lv_lock(lv_table_lock(table, hash));
     f = lv_table_find(table, &key, hash);

@@ -18,7 +18,7 @@
 #ifndef LV_TABLE_H
 #define LV_TABLE_H
 
-#include <sched.h>
+#include <time.h>
 
 #include "flow.h"
 #include "siphash.h"
@@ -26,7 +26,7 @@
 enum {
     LV_LOCKS = 1024,
     LV_NIL = 0xffffffffu,
-    LV_SPINS_BEFORE_YIELD = 200,
+    LV_SPINS_BEFORE_SLEEP = 200,
 };
 
 struct lv_spinlock {
@@ -49,11 +49,12 @@ struct lv_table {
 
 LV_INLINE void lv_lock(struct lv_spinlock *l)
 {
+    const struct timespec nap = {0, 10000};
     u32 spins = 0;
 
     while (__atomic_exchange_n(&l->taken, 1, __ATOMIC_ACQUIRE))
-        if (++spins % LV_SPINS_BEFORE_YIELD == 0)
-            sched_yield(); /* the holder may have lost its core */
+        if (++spins % LV_SPINS_BEFORE_SLEEP == 0)
+            nanosleep(&nap, 0); /* the holder may have lost its core, to us: yielding is for equals in rank only */
 }
 
 LV_INLINE void lv_unlock(struct lv_spinlock *l)

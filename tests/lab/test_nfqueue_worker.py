@@ -12,6 +12,7 @@ from typing import Literal
 
 import pytest
 from netlab import netns
+from netlab.flood import Flood, FloodSpec
 from netlab.names import INSIDE, OUTSIDE
 from netlab.process import run
 from netlab.queuebed import QueueBed, modes, queue_bed
@@ -170,6 +171,25 @@ def test_other_ports_pass_untouched(bed: QueueBed, server: str) -> None:
         assert echo(bed, server, OPEN_TO_ALL, b"hello") == b"hello"
     # Stopped by now: the counters stand still.
     assert total(one, "verdict_pass") == total(one, "received") > 0
+
+
+def test_answered_syns_leave_the_queue_when_the_flood_ends(bed: QueueBed, server: str) -> None:
+    """While more come, the last answered ones wait for their verdict; a SYN that passes does not wait behind them."""
+    flood = FloodSpec("syn-options", server, 40_000, 20, port=str(PROTECTED), rate_pps=20_000)
+    with working(bed) as (one,), echo_server(bed, server, OPEN_TO_ALL):
+        waiting = []
+        with Flood(bed.names, bed.mode, flood) as running:
+            while running.running:
+                assert echo(bed, server, OPEN_TO_ALL, b"hello") == b"hello"
+                waiting.append(bed.kernel_queue(SYN_QUEUE)["waiting"])
+                time.sleep(0.05)
+            sent = running.wait().sent
+        deadline = time.monotonic() + LIMIT_S
+        while bed.kernel_queue(SYN_QUEUE)["waiting"]:
+            assert time.monotonic() < deadline, "answered SYNs stay in the queue"
+            time.sleep(0.01)
+    assert max(waiting) > 0
+    assert one.stats()["queues"][1]["verdict_drop"] == sent
 
 
 def test_several_queues_share_the_work(bed: QueueBed, server: str) -> None:

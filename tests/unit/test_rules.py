@@ -35,6 +35,13 @@ services:
     protect: off
 except: [192.0.2.0/24, 192.0.2.128/25, 192.0.2.3, 203.0.113.9, "2001:db8:ffff::/48"]
 """
+WITHOUT_EXCEPTIONS = b"""\
+version: 1
+mode: routed
+outside: eth0
+inside: eth1
+services: {web: {addresses: [198.19.0.1], ports: [80]}}
+"""
 
 
 def configuration(mode: str, nfqueue: str = "queues: 2") -> Config:
@@ -62,6 +69,13 @@ def test_text_is_the_golden_one(name: str) -> None:
     if os.environ.get("UPDATE_GOLDEN"):
         path.write_text(text)
     assert text == path.read_text()
+
+
+def test_what_is_not_configured_costs_no_lookup() -> None:
+    text = rules.ruleset(config := loads(WITHOUT_EXCEPTIONS, "levee.yaml"), rules.steered_services(config), "queue")
+    chain = text.split("chain prerouting {", 1)[1].split("}\n\t", 1)[0]
+    assert "@except" not in text
+    assert [line.strip().split()[0] for line in chain.splitlines() if line.strip()] == ["type", "iifname"]
 
 
 def test_every_golden_file_is_tested() -> None:
