@@ -13,7 +13,9 @@ from netlab.flood import KINDS, Flood, FloodSpec, run_flood
 from netlab.session import Lab, wait_until
 
 SMALL_FLOOD = 20_000
+# Of one flood. An emulated machine sends a few thousand a second, others reach the rate that is asked for.
 FLOOD_LIMIT_S = 120
+SLOWEST_PPS = 2000
 STATELESS = [kind for kind in KINDS if kind not in ("syn", "syn-options", "cookie")]
 
 

@@ -36,8 +36,9 @@ def test_syn_ack_carries_options(lab: Lab, family: int, nginx: Path) -> None:  #
 
 def _server_wscale(lab: Lab, family: int) -> int:
     """Window scale that the server's own kernel announces, seen on a direct connection."""
-    with lab.capture_client() as capture, lab.connect(family, 80, direct=True):
-        answer = capture.wait_for(lambda p: p.haslayer(TCP) and p[TCP].flags == "SA")
+    with lab.capture_client() as capture, lab.connect(family, 80, direct=True) as connection:
+        port = connection.getsockname()[1]  # the box may repeat its answers to others meanwhile
+        answer = capture.wait_for(lambda p: p.haslayer(TCP) and p[TCP].flags == "SA" and p[TCP].dport == port)
     return int(option(answer, "WScale"))
 
 
