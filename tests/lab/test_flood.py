@@ -27,7 +27,8 @@ def test_millions_of_syns_and_no_client_fails(lab: Lab, flood_syns: int) -> None
     sent = 0
     with clients.SteadyClients(lab.names, addresses) as steady:
         for address, kind in zip(addresses, ("syn-options", "syn"), strict=True):
-            spec = FloodSpec(kind, address, flood_syns // 2, FLOOD_LIMIT_S, rate_pps=100_000)
+            limit_s = max(FLOOD_LIMIT_S, flood_syns // 2 // SLOWEST_PPS)
+            spec = FloodSpec(kind, address, flood_syns // 2, limit_s, rate_pps=100_000)
             sent += run_flood(lab.names, lab.mode, spec).sent
     assert sent >= flood_syns * 0.9
     assert not steady.failures
