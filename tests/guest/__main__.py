@@ -36,14 +36,16 @@ _LAB_DEFAULTS = {
     "LEVEE_LAB_MODE": "bridge",
     "LEVEE_LAB_ENGINE": "nfqueue",
     "LEVEE_LAB_FILE_MIB": "32",
-    "LEVEE_LAB_FLOOD_SYNS": "100000",
+    "LEVEE_LAB_FLOOD_SYNS": "50000",
 }
 
 # What differs by mode and kernel: connections from their first to their last packet, resets, restarts, VLANs, floods.
-# Left out: what proves packet logic alike in every mode (deep), and repetitions that are only long here.
+# Left out: what proves packet logic alike in every mode (deep), repetitions that are only long here, a comparison of
+# speeds, which emulation distorts, and the flood that cannot fill the half-open cache at the emulated rate.
+_LONG = ("hundred_connections", "flood_of_each_kind", "refused_as_fast", "half_open_stays")
 _DEFAULT_TESTS = [
     *(f"tests/lab/test_{name}.py" for name in ("traffic", "vlan", "wire", "life", "restart", "resets", "flood")),
-    *("-m", "not deep", "-k", "not hundred_connections and not flood_of_each_kind"),
+    *("-m", "not deep", "-k", " and ".join(f"not {name}" for name in _LONG)),
 ]
 
 
