@@ -56,7 +56,7 @@ test-guest: build ## the same in bridge mode, on a Debian kernel in QEMU
 fuzz-long: build ## fuzz targets, 10 million executions each
 	@$(PY) tests/fuzz/run.py --runs 10000000
 
-bench: build ## SYNs answered per second and CPU time each: nft synproxy, Levee, naive reference
+bench: build ## what Levee does and costs beside its peers: floods, throughput; tables, JSON, plot (15 minutes)
 	@$(AS_ROOT) env PYTHONPATH=tests:tests/lab PYTHONSAFEPATH=1 $(PY) -m bench
 
 lab: build ## bring the lab up and leave it (MODE=routed|bridge ENGINE=auto|nfqueue CONFIG=FILE)

@@ -34,8 +34,10 @@ from bench.topology import (
     OUTSIDE_IF,
     SERVER_ADDRESS,
     SERVICE_PORT,
+    Shape,
     inside,
     mac_of,
+    next_hop,
     on_cpus,
 )
 
@@ -102,10 +104,9 @@ def best(rungs: list[Measurement]) -> Measurement:
     return max(rungs, key=lambda rung: rung.answered_pps)
 
 
-def verify() -> None:
+def verify(shape: Shape = Shape.ROUTED) -> None:
     """See that what will be counted are right answers."""
-    target_mac = mac_of(BOX, OUTSIDE_IF).hex(":")
-    options = f"--interface {CLIENT_IF} --to {target_mac} --target {SERVER_ADDRESS} --port {SERVICE_PORT}"
+    options = f"--interface {CLIENT_IF} --to {next_hop(shape).hex(':')} --target {SERVER_ADDRESS} --port {SERVICE_PORT}"
     command = inside(CLIENT, f"{sys.executable} -m bench.verify {options}")
     done = subprocess.run(shlex.split(command), env=_ENVIRONMENT, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -83,8 +83,8 @@ def answer_counter() -> Iterator[None]:
 def read(cpu: int, processes: Sequence[int] = ()) -> Reading:
     """A reading now, of a core and of processes with all their threads. The counter is read some ms before."""
     answers = _answers()
-    idle_s, stolen_s = _idle_and_stolen(cpu)
-    return Reading(time.monotonic(), answers, idle_s, stolen_s, sum(map(_ran_s, processes)))
+    idle_s, stolen_s = idle_and_stolen(cpu)
+    return Reading(time.monotonic(), answers, idle_s, stolen_s, sum(map(ran_s, processes)))
 
 
 def between(first: Reading, last: Reading) -> Interval:
@@ -99,7 +99,7 @@ def between(first: Reading, last: Reading) -> Interval:
     )
 
 
-def _ran_s(process: int) -> float:
+def ran_s(process: int) -> float:
     """Seconds that all threads of a process have run: Documentation/scheduler/sched-stats.rst."""
     tasks = Path(f"/proc/{process}/task").glob("*/schedstat")
     return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
@@ -113,7 +113,17 @@ def _answers() -> int:
     raise BenchError("the answer counter is gone from the client's namespace")
 
 
-def _idle_and_stolen(cpu: int) -> tuple[float, float]:
+def received_frames(namespace: str, interface: str) -> int:
+    """Frames that an end of a veth pair took from its ring so far: drivers/net/veth.c, `ethtool -S`."""
+    lines = [line.split(":") for line in run(inside(namespace, f"ethtool -S {interface}")).splitlines()]
+    counts = [int(value) for name, value in lines if name.strip().endswith("_xdp_packets") and "rx_queue" in name]
+    if not counts:
+        raise BenchError(f"{interface}: no counter of frames in `ethtool -S`", "the interface must be veth")
+    return sum(counts)
+
+
+def idle_and_stolen(cpu: int) -> tuple[float, float]:
+    """Seconds that a core was idle, and that the host took from it, so far."""
     for line in Path("/proc/stat").read_text().splitlines():
         name, *fields = line.split()
         if name == f"cpu{cpu}":

@@ -1,38 +1,32 @@
-"""The peers of the comparison, each one a context in which the box's namespace answers SYNs.
+"""The peers of the comparison, each one a context in which the box carries what goes to the server.
 
-Each protects SERVER_ADDRESS:SERVICE_PORT (and the throughput test's port) as an operator would set
-it up, with all of its work on the cores it is given. Peers know the topology, never how they are measured.
+Each that protects, protects PORTS of SERVER_ADDRESS as an operator would set it up, with all of its work on the cores
+it is given. Peers know the topology, never how they are measured.
 """
 
 from __future__ import annotations
 
-import json
-import shlex
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.errors import BenchError
+from bench import levee, programs
+from bench.daemon import daemon
+from bench.levee import PORTS
 from bench.topology import (
     BOX,
     INSIDE_IF,
     OUTSIDE_IF,
     SERVER_ADDRESS,
     SERVICE_PORT,
+    Shape,
     inside,
-    on_cpus,
     run,
 )
 
-THROUGHPUT_PORT = 5201
-_READY_WAIT_S = 15.0
-_STOP_WAIT_S = 10.0
-_LAST_WORDS_CHARS = 2000
 _NAIVE = Path(__file__).resolve().parent.parent / "reference" / "run.py"
 _NAIVE_QUEUE = 40
 
@@ -40,7 +34,7 @@ _SYNPROXY = f"""
 table ip levee_bench {{
     chain prerouting {{
         type filter hook prerouting priority raw; policy accept;
-        iifname {OUTSIDE_IF} ip daddr {SERVER_ADDRESS} tcp dport {{ {SERVICE_PORT}, {THROUGHPUT_PORT} }} \
+        iifname {OUTSIDE_IF} ip daddr {SERVER_ADDRESS} tcp dport {{ {", ".join(map(str, PORTS))} }} \
             tcp flags & (fin | syn | rst | ack) == syn notrack
     }}
     chain forward {{
@@ -54,7 +48,7 @@ table ip levee_bench {{
 
 @dataclass(frozen=True)
 class Peer:
-    """A way to answer SYNs: `key` in results, `title` in tables.
+    """A way through the box: `key` in results, `title` in tables, the shape of the box it is for.
 
     `start` makes it answer, on the given cores, for the length of a context, and gives its processes.
     """
@@ -62,6 +56,7 @@ class Peer:
     key: str
     title: str
     start: Callable[[Sequence[int]], AbstractContextManager[list[int]]]
+    shape: Shape = Shape.ROUTED
 
 
 @contextmanager
@@ -75,44 +70,6 @@ def _nft_synproxy(cpus: Sequence[int]) -> Iterator[list[int]]:
         yield []
     finally:
         run(inside(BOX, "nft delete table ip levee_bench"))
-
-
-def _levee_config(queues: int, state: str) -> str:
-    return f"""
-version: 1
-mode: routed
-engine: nfqueue
-outside: {OUTSIDE_IF}
-inside: {INSIDE_IF}
-services:
-  bench:
-    addresses: [{SERVER_ADDRESS}]
-    ports: [{SERVICE_PORT}, {THROUGHPUT_PORT}]
-nfqueue: {{queues: {queues}}}
-cookie: {{secret_file: {state}/secret}}
-runtime_dir: {state}/run
-state_dir: {state}/state
-"""
-
-
-@contextmanager
-def _levee(cpus: Sequence[int]) -> Iterator[list[int]]:
-    """`levee run` with one queue a core."""
-    command = Path(sys.executable).with_name("levee")
-    if not command.exists():
-        raise BenchError(f"{command} is missing", "build the project first: make build")
-    with tempfile.TemporaryDirectory(prefix="levee-bench-") as state:
-        config = Path(state, "levee.yaml")
-        config.write_text(_levee_config(len(cpus), state))
-        socket = Path(state, "run", "control.sock")
-
-        def protecting() -> bool:
-            status = [str(command), "status", "--json", "--socket", str(socket)]
-            done = subprocess.run(status, capture_output=True, text=True, check=False)
-            return done.returncode == 0 and json.loads(done.stdout)["state"] == "PROTECTING"
-
-        with _daemon(f"{command} run -c {config}", cpus, Path(state, "log"), protecting) as processes:
-            yield processes
 
 
 @contextmanager
@@ -130,51 +87,43 @@ def _naive(cpus: Sequence[int]) -> Iterator[list[int]]:
         command = f"{sys.executable} {_NAIVE} --queue {_NAIVE_QUEUE} {sides}"
         run(inside(BOX, f"iptables -A {rule}"))
         try:
-            with _daemon(command, cpus, log, listening) as processes:
+            with daemon(command, cpus, log, listening) as processes:
                 yield processes
         finally:
             run(inside(BOX, f"iptables -D {rule}"))
 
 
 @contextmanager
+def _levee_nfqueue(cpus: Sequence[int]) -> Iterator[list[int]]:
+    with levee.running("nfqueue", cpus) as one:
+        yield one.processes
+
+
+@contextmanager
+def _levee_bpf(cpus: Sequence[int]) -> Iterator[list[int]]:
+    with levee.running("bpf", cpus) as one:
+        yield one.processes
+
+
+@contextmanager
 def _nothing(cpus: Sequence[int]) -> Iterator[list[int]]:
-    """Plain routing: what the wire and the kernel do without any of the peers."""
+    """What the wire and the kernel do without any of the peers."""
     del cpus
     yield []
 
 
+@contextmanager
+def _xdp_pass(cpus: Sequence[int]) -> Iterator[list[int]]:
+    """The bare bridge with an XDP program that does nothing: veth gives up TSO under any, a NIC does not."""
+    del cpus
+    with programs.loaded() as frames, programs.attached(frames.programs["lvb_pass"], BOX, OUTSIDE_IF):
+        yield []
+
+
 ROUTING = Peer("routing", "plain routing", _nothing)
 SYNPROXY = Peer("nft_synproxy", "nft synproxy", _nft_synproxy)
-LEVEE = Peer("levee_nfqueue", "levee, nfqueue engine", _levee)
+LEVEE = Peer("levee_nfqueue", "levee, nfqueue engine", _levee_nfqueue)
 NAIVE = Peer("naive", "naive (NetfilterQueue + Scapy)", _naive)
-PEERS = (ROUTING, SYNPROXY, LEVEE, NAIVE)
-
-
-@contextmanager
-def _daemon(command: str, cpus: Sequence[int], log: Path, ready: Callable[[], bool]) -> Iterator[list[int]]:
-    """Run a program in the box on `cpus` until the context ends; ready or an error with its last words."""
-    program = Path(command.split(maxsplit=1)[0]).name
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            shlex.split(inside(BOX, on_cpus(cpus, command))), stdout=output, stderr=subprocess.STDOUT
-        )
-        try:
-            deadline = time.monotonic() + _READY_WAIT_S
-            while not ready():
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise BenchError(f"{program} did not become ready", _last_words(log))
-                time.sleep(0.1)
-            yield [process.pid]  # `ip netns exec` and `taskset` have become the program by now
-            if process.poll() is not None:
-                raise BenchError(f"{program} ended during the measurement", _last_words(log))
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_WAIT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def _last_words(log: Path) -> str:
-    return log.read_text().strip()[-_LAST_WORDS_CHARS:] or "it said nothing"
+BRIDGE = Peer("bridge", "bare bridge", _nothing, Shape.BRIDGE)
+BRIDGE_PASS = Peer("bridge_xdp_pass", "bare bridge, XDP_PASS outside", _xdp_pass, Shape.BRIDGE)
+LEVEE_BPF = Peer("levee_bpf", "levee, bpf engine", _levee_bpf, Shape.BRIDGE)

@@ -2,7 +2,9 @@
 
     lvb-client            lvb-box                 lvb-server
     lvb-cl 198.18.0.1 --- lvb-out  lvb-in --- lvb-sv 198.19.0.10
-             flood sources: 198.18.64.0/18, routed back to 198.18.0.1
+             forged clients: 198.18.64.0 and above
+
+The box routes, or it is a bridge (lvb-br) without an address; then all of 198.18.0.0/15 is one network.
 
 A veth pair runs the receiver's softirq on the sender's core, so without care the generator pays for
 the box. `confine()` gives each end of the outside link a NAPI kernel thread and pins it: what the box
@@ -15,10 +17,12 @@ Used by every measurement; knows nothing of peers and packets.
 
 from __future__ import annotations
 
+import enum
 import fcntl
 import os
 import shlex
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +32,7 @@ from bench.errors import BenchError
 
 CLIENT, BOX, SERVER = "lvb-client", "lvb-box", "lvb-server"
 CLIENT_IF, OUTSIDE_IF, INSIDE_IF, SERVER_IF = "lvb-cl", "lvb-out", "lvb-in", "lvb-sv"
+BRIDGE_IF = "lvb-br"
 CLIENT_ADDRESS, OUTSIDE_ADDRESS = "198.18.0.1", "198.18.0.2"
 INSIDE_ADDRESS, SERVER_ADDRESS = "198.19.0.1", "198.19.0.10"
 SERVICE_PORT = 80
@@ -36,6 +41,18 @@ CLIENT_CPU, BOX_CPU = 0, 1
 
 _LOCK = Path("/run/lock/levee-bench.lock")
 _NAPI_THREAD_WAIT_S = 2.0
+
+
+def say(text: str) -> None:
+    """Progress, to the one who waits."""
+    print(text, file=sys.stderr, flush=True)
+
+
+class Shape(enum.Enum):
+    """What the box is between the two links."""
+
+    ROUTED = "routed"
+    BRIDGE = "bridge"
 
 
 def run(command: str, text: str | None = None) -> str:
@@ -67,20 +84,31 @@ def mac_of(namespace: str, interface: str) -> bytes:
 
 
 @contextmanager
-def topology() -> Iterator[None]:
-    """The namespaces, for the length of the context; a second benchmark waits its turn."""
+def alone() -> Iterator[None]:
+    """No other benchmark runs on this machine for the length of the context; a second one waits its turn."""
     if os.geteuid() != 0:
         raise BenchError("the benchmark makes network namespaces", "run it as root")
     if (os.cpu_count() or 1) < 2:
         raise BenchError("one core cannot hold both the generator and the box", "use two or more cores")
     with _LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def topology(shape: Shape = Shape.ROUTED) -> Iterator[None]:
+    """The namespaces, for the length of the context."""
+    _remove()
+    try:
+        _create(shape)
+        yield
+    finally:
         _remove()
-        try:
-            _create()
-            yield
-        finally:
-            _remove()
+
+
+def next_hop(shape: Shape) -> bytes:
+    """The Ethernet address to which the client sends what is for the server, 6 bytes."""
+    return mac_of(BOX, OUTSIDE_IF) if shape is Shape.ROUTED else mac_of(SERVER, SERVER_IF)
 
 
 def confine() -> list[int]:
@@ -101,12 +129,35 @@ def unconfine() -> None:
         run(inside(namespace, f"ethtool -K {interface} gro off tso on"))
 
 
-def _create() -> None:
+def _create(shape: Shape) -> None:
     for namespace in (CLIENT, BOX, SERVER):
         run(f"ip netns add {namespace}")
         run(f"ip -n {namespace} link set lo up")
+        # Neighbour discovery would be counted as work of a peer.
+        run(inside(namespace, "sysctl -qw net.ipv6.conf.default.disable_ipv6=1"))
     run(f"ip link add {OUTSIDE_IF} netns {BOX} type veth peer name {CLIENT_IF} netns {CLIENT}")
     run(f"ip link add {INSIDE_IF} netns {BOX} type veth peer name {SERVER_IF} netns {SERVER}")
+    if shape is Shape.BRIDGE:
+        run(f"ip -n {BOX} link add {BRIDGE_IF} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
+        for port in (OUTSIDE_IF, INSIDE_IF):
+            run(f"ip -n {BOX} link set {port} master {BRIDGE_IF}")
+        run(f"ip -n {BOX} link set {BRIDGE_IF} up")
+    for namespace, interface in ((CLIENT, CLIENT_IF), (BOX, OUTSIDE_IF), (BOX, INSIDE_IF), (SERVER, SERVER_IF)):
+        run(f"ip -n {namespace} link set {interface} up")
+    if shape is Shape.BRIDGE:
+        _address_one_network()
+    else:
+        _address_two_networks()
+
+
+def _address_one_network() -> None:
+    ends = ((CLIENT, CLIENT_IF, CLIENT_ADDRESS), (SERVER, SERVER_IF, SERVER_ADDRESS))
+    for (namespace, interface, address), (far, far_interface, far_address) in (ends, ends[::-1]):
+        run(f"ip -n {namespace} address add {address}/15 dev {interface}")
+        _permanent_neighbour(namespace, interface, far_address, mac_of(far, far_interface))
+
+
+def _address_two_networks() -> None:
     for namespace, interface, address in (
         (CLIENT, CLIENT_IF, f"{CLIENT_ADDRESS}/30"),
         (BOX, OUTSIDE_IF, f"{OUTSIDE_ADDRESS}/30"),
@@ -114,7 +165,6 @@ def _create() -> None:
         (SERVER, SERVER_IF, f"{SERVER_ADDRESS}/24"),
     ):
         run(f"ip -n {namespace} address add {address} dev {interface}")
-        run(f"ip -n {namespace} link set {interface} up")
     # No default routes: the generator refuses to run where there is one.
     run(f"ip -n {CLIENT} route add 198.19.0.0/24 via {OUTSIDE_ADDRESS}")
     run(f"ip -n {SERVER} route add 198.18.0.0/16 via {INSIDE_ADDRESS}")

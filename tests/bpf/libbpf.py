@@ -1,6 +1,6 @@
-"""The few calls of libbpf that the tests need, over ctypes: load an object beside pinned maps, run a program.
+"""The few calls of libbpf that tests and benchmark need, over ctypes: load an object beside pinned maps, run a program.
 
-Owns file descriptors of the objects it loads. Called by kernelbox.py and the tests. Must not know what a
+Owns file descriptors of the objects it loads. Called by kernelbox.py, the tests and tests/bench. Must not know what a
 program does. ctypes keeps all of this out of the product, which attaches its programs and never runs them by hand.
 """
 
@@ -11,7 +11,7 @@ import mmap
 import os
 import re
 import struct
-from ctypes import c_char_p, c_int, c_size_t, c_uint32, c_void_p
+from ctypes import c_char_p, c_int, c_size_t, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +20,9 @@ from typing import Self
 _LOG_BYTES = 1 << 20
 _LOG_STATS = 4  # BPF_LOG_STATS, linux/bpf_verifier.h
 _OUT_BYTES = 1 << 16
+_LIVE_FRAMES = 1 << 1  # BPF_F_TEST_XDP_LIVE_FRAMES, linux/bpf.h
+_LIVE_BATCH = 64  # as many as a driver takes in one turn (NAPI_POLL_WEIGHT)
+_DRIVER_MODE = 1 << 2  # XDP_FLAGS_DRV_MODE, linux/if_link.h
 _STATS = re.compile(
     r"processed (?P<instructions>\d+) insns \(limit \d+\) max_states_per_insn \d+ "
     r"total_states (?P<states>\d+) peak_states (?P<peak_states>\d+)"
@@ -66,6 +69,12 @@ def _library() -> ctypes.CDLL:
     lib.bpf_program__fd.argtypes = [c_void_p]
     lib.bpf_program__set_log_level.argtypes = [c_void_p, c_uint32]
     lib.bpf_program__set_log_buf.argtypes = [c_void_p, c_void_p, c_size_t]
+    lib.bpf_object__find_map_fd_by_name.argtypes = [c_void_p, c_char_p]
+    lib.bpf_map_lookup_elem.argtypes = [c_int, c_char_p, c_char_p]
+    lib.bpf_map_update_elem.argtypes = [c_int, c_char_p, c_char_p, c_uint64]
+    lib.bpf_map_update_batch.argtypes = [c_int, c_char_p, c_char_p, c_void_p, c_void_p]
+    lib.bpf_map_get_next_key.argtypes = [c_int, c_char_p, c_char_p]
+    lib.bpf_xdp_attach.argtypes = [c_int, c_int, c_uint32, c_void_p]
     lib.bpf_obj_get.argtypes = [c_char_p]
     lib.bpf_prog_test_run_opts.argtypes = [c_int, c_void_p]
     return lib
@@ -96,7 +105,7 @@ class Program:
     """A loaded program. Valid as long as its Loaded is."""
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        self.fd = fd
         self._out = ctypes.create_string_buffer(_OUT_BYTES)
 
     def run(self, frame: bytes) -> tuple[int, bytes]:
@@ -109,20 +118,82 @@ class Program:
             data_size_out=_OUT_BYTES,
             repeat=1,
         )
-        _checked(_LIB.bpf_prog_test_run_opts(self._fd, ctypes.byref(options)), "BPF_PROG_RUN")
+        _checked(_LIB.bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), "BPF_PROG_RUN")
         return options.retval, self._out.raw[: options.data_size_out]
+
+    def time(self, frame: bytes, times: int) -> tuple[int, int]:
+        """The return value of the last of many runs on one buffer, and nanoseconds a run as the kernel measured it."""
+        options = _RunOptions(sz=ctypes.sizeof(_RunOptions), data_in=frame, data_size_in=len(frame), repeat=times)
+        _checked(_LIB.bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), "BPF_PROG_RUN")
+        return options.retval, options.duration
+
+    def send(self, frame: bytes, times: int, ifindex: int) -> None:
+        """Live frames (Documentation/bpf/bpf_prog_run.rst): what the program does with them, happens on `ifindex`."""
+        context = struct.pack("=IIIIII", 0, len(frame), 0, ifindex, 0, 0)  # struct xdp_md, linux/bpf.h
+        options = _RunOptions(
+            sz=ctypes.sizeof(_RunOptions),
+            data_in=frame,
+            data_size_in=len(frame),
+            ctx_in=context,
+            ctx_size_in=len(context),
+            repeat=times,
+            flags=_LIVE_FRAMES,
+            batch_size=_LIVE_BATCH,
+        )
+        _checked(_LIB.bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), "BPF_PROG_RUN with live frames")
+
+    def attach(self, ifindex: int) -> None:
+        """To the driver of an interface of this network namespace, instead of what is there."""
+        _checked(_LIB.bpf_xdp_attach(ifindex, self.fd, _DRIVER_MODE, None), "bpf_xdp_attach")
+
+
+def detach(ifindex: int) -> None:
+    """Take off an interface of this network namespace whatever XDP program its driver has."""
+    _checked(_LIB.bpf_xdp_attach(ifindex, -1, _DRIVER_MODE, None), "bpf_xdp_attach")
+
+
+class Map:
+    """A map of fixed sizes. Valid as long as its file descriptor is."""
+
+    def __init__(self, fd: int, value_bytes: int) -> None:
+        self.fd = fd
+        self._value = ctypes.create_string_buffer(value_bytes)
+
+    def lookup(self, key: bytes) -> bytes:
+        _checked(_LIB.bpf_map_lookup_elem(self.fd, key, self._value), "bpf_map_lookup_elem")
+        return self._value.raw
+
+    def update(self, key: bytes, value: bytes) -> None:
+        _checked(_LIB.bpf_map_update_elem(self.fd, key, value, 0), "bpf_map_update_elem")
+
+    def update_many(self, keys: bytes, values: bytes, count: int) -> None:
+        """Keys and values one behind the other."""
+        done = c_uint32(count)
+        _checked(_LIB.bpf_map_update_batch(self.fd, keys, values, ctypes.byref(done), None), "bpf_map_update_batch")
+
+    def first_key(self, key_bytes: int) -> bytes:
+        """A key that is in the map."""
+        key = ctypes.create_string_buffer(key_bytes)
+        _checked(_LIB.bpf_map_get_next_key(self.fd, None, key), "bpf_map_get_next_key")
+        return key.raw
+
+
+def pinned(pin: Path) -> int:
+    """A new file descriptor of what is pinned there; the caller closes it."""
+    return _checked(_LIB.bpf_obj_get(os.fsencode(pin)), str(pin))
 
 
 class Loaded:
     """Programs of one object file, on the maps that are pinned in a folder where there are any of the same name."""
 
-    def __init__(self, file: Path, programs: tuple[str, ...], pins: Path) -> None:
+    def __init__(self, file: Path, programs: tuple[str, ...], pins: Path | None = None) -> None:
         self._object = _LIB.bpf_object__open_file(os.fsencode(file), None)
         if not self._object:
             raise OSError(ctypes.get_errno(), f"{file}: {os.strerror(ctypes.get_errno())}")
         self._logs: dict[str, ctypes.Array[ctypes.c_char]] = {}
         try:
-            self._reuse(pins)
+            if pins:
+                self._reuse(pins)
             found = {name: _LIB.bpf_object__find_program_by_name(self._object, name.encode()) for name in programs}
             for name, program in found.items():
                 self._logs[name] = ctypes.create_string_buffer(_LOG_BYTES)
@@ -149,6 +220,10 @@ class Loaded:
                 _checked(_LIB.bpf_map__reuse_fd(one, fd), f"reusing {pin}")
             finally:
                 os.close(fd)
+
+    def map(self, name: str, value_bytes: int) -> Map:
+        """A map of the object, by name."""
+        return Map(_checked(_LIB.bpf_object__find_map_fd_by_name(self._object, name.encode()), name), value_bytes)
 
     def stats(self) -> list[VerifierStats]:
         """What the verifier said of each program."""

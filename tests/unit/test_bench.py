@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from bench.download import Download
+from bench import syns
 from bench.flood import Measurement, best
-from bench.peers import LEVEE, NAIVE, PEERS, SYNPROXY
-from bench.report import table
-from bench.series import DownloadSeries, FloodSeries, Results, Spread
+from bench.part import Spread, Table
+from bench.peers import LEVEE, NAIVE, SYNPROXY
+from bench.programs import Plan
 from bench.verify import a_syn, wrong_answer
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
@@ -50,27 +50,51 @@ def run(answered_pps: float) -> Measurement:
 
 def test_spread_and_best() -> None:
     assert Spread.of([3.0, 1.0, 2.0]) == Spread(median=2.0, low=1.0, high=3.0)
+    assert Spread.of([3.0, 1.0, 2.0]).text(1) == "2.0 (1.0..3.0)"
     assert best([run(1.0), run(3.0), run(2.0)]) == run(3.0)
+
+
+def series(answered_pps: float, half: Measurement | None = None) -> syns.Series:
+    one = run(answered_pps)
+    return syns.Series(ladder=[one], peak=[one], half=[half or one], overload=[one])
+
+
+def of_all(**changed: syns.Series) -> dict[str, syns.Series]:
+    rates = {SYNPROXY.key: 200_000.0, LEVEE.key: 180_000.0, NAIVE.key: 1_000.0}
+    return {key: series(rate) for key, rate in rates.items()} | changed
 
 
 def test_a_machine_that_was_not_quiet_is_named() -> None:
     busy = Measurement(2e4, 1e4, cpu_us_per_syn=30.0, busy_us_per_syn=80.0, busy_share=0.8, stolen_share=0.0)
-    quiet = FloodSeries(ladder=[run(1e4)], peak=[run(1e4)], half=[run(1e4)], overload=[run(1e4)])
-    disturbed = FloodSeries(ladder=[run(1e4)], peak=[run(1e4)], half=[busy], overload=[run(1e4)])
-    assert "NOT QUIET" not in table(Results(flood={LEVEE.key: quiet}))
-    assert "up to 50% of the box's core" in table(Results(flood={LEVEE.key: disturbed}))
+    (quiet,) = syns.report(of_all(), 0.0).tables
+    (disturbed,) = syns.report(of_all(levee_nfqueue=series(1e4, half=busy)), 0.0).tables
+    assert "NOT QUIET" not in quiet.markdown()
+    assert "up to 50% of the box's core" in disturbed.markdown()
 
 
-def test_table_says_ratios_to_both_other_peers() -> None:
-    rates = {SYNPROXY.key: 200_000.0, LEVEE.key: 180_000.0, NAIVE.key: 1_000.0}
-    results = Results(
-        flood={
-            key: FloodSeries(ladder=[run(rate)], peak=[run(rate)], half=[run(rate)], overload=[run(rate)])
-            for key, rate in rates.items()
-        },
-        download={peer.key: DownloadSeries([Download(2e9, 0)]) for peer in PEERS},
-    )
-    lines = {line[:20].strip(): line.split() for line in table(results).splitlines() if line}
-    assert lines[LEVEE.title[:20]][-1] == "1.00", "of nft synproxy's download rate"
-    flood_lines = [line.split() for line in table(results).splitlines()[1:4]]
-    assert [line[-2:] for line in flood_lines] == [["1.00", "200.00"], ["0.90", "180.00"], ["0.01", "1.00"]]
+def test_ratios_are_to_the_kernels_proxy() -> None:
+    (table,) = syns.report(of_all(), 0.0).tables
+    column = table.head.index("of nft synproxy")
+    assert [row[column] for row in table.rows] == ["1", "0.9", "0.005"]
+
+
+def test_a_table_is_markdown() -> None:
+    table = Table("title", ("", "kpps"), (("one", "1"), ("another", "22")), ("a note",))
+    assert table.markdown().splitlines() == [
+        "**title**",
+        "",
+        "|         | kpps |",
+        "|---------|------|",
+        "| one     | 1    |",
+        "| another | 22   |",
+        "",
+        "a note",
+    ]
+
+
+def test_a_plan_is_without_what_is_drawn() -> None:
+    frame = Ether() / IP(src="198.18.128.9", dst=SERVER) / TCP(sport=9, dport=80, seq=5, ack=6, flags="S")
+    packed = Plan(bytes(frame)).packed()
+    kept = Ether(packed[8:62])
+    assert (kept[IP].src, kept[IP].dst, kept[IP].chksum) == ("0.0.0.0", "0.0.0.0", 0)
+    assert (kept[TCP].sport, kept[TCP].dport, kept[TCP].seq, kept[TCP].ack, kept[TCP].chksum) == (0, 80, 0, 0, 0)
