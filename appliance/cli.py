@@ -1,7 +1,7 @@
 """The command `levee`: its arguments, and how errors are shown.
 
-Owns the argument parser and the exit codes: 0 done, 1 an error that was explained on stderr, 2 wrong arguments. Every
-command is a file in commands/, imported when it is used. Must not know what the commands do.
+Owns the argument parser. Every command is a file in commands/, imported when it is used. Exit codes are those of
+exits.py: 0 done, 3 an error that was explained on stderr. Must not know what the commands do.
 """
 
 import argparse
@@ -10,14 +10,33 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
+from appliance import exits
 from appliance.errors import ConfigError, OperatorError
 
+MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 3600.0
 DEFAULT_CONFIG = Path("/etc/levee/levee.yaml")
 
 
+class Parser(argparse.ArgumentParser):
+    """With our exit code for wrong arguments: argparse's own would read as "degraded"."""
+
+    def error(self, message: str) -> NoReturn:
+        """Says what is wrong, and ends the process."""
+        self.print_usage(sys.stderr)
+        self.exit(exits.ERROR, f"levee: error: {message}\n")
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not MIN_INTERVAL_S <= value <= MAX_INTERVAL_S:
+        raise argparse.ArgumentTypeError(f"{text} is not between {MIN_INTERVAL_S:g} and {MAX_INTERVAL_S:g} seconds")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="levee", description="SYN-flood appliance.")
+    parser = Parser(prog="levee", description="SYN-flood appliance.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     check = commands.add_parser("check", help="say everything that is wrong with a configuration")
@@ -29,8 +48,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s")
     run.add_argument("-v", "--verbose", action="store_true", help="log more")
 
-    status = commands.add_parser("status", help="how a running levee fares")
-    status.add_argument("--json", action="store_true", help="everything, for programs")
+    status = commands.add_parser("status", help="how a running levee fares; exit code 0 fine, 1 attack, 2 degraded")
+    form = status.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="everything, for programs")
+    form.add_argument("--watch", action="store_true", help="again and again, with what is counted a second")
+    status.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two screens")
     status.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
     commands.add_parser("version", help="the version")
@@ -46,13 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except OperatorError as error:
         print(explain(error), file=sys.stderr)
-        return 1
+        return exits.ERROR
     except BrokenPipeError:
         # Who read our output has gone (`levee status | head`): what is left has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        return exits.ERROR
     except KeyboardInterrupt:
-        return 130  # as a shell says it: 128 + SIGINT
+        return exits.INTERRUPTED
     return code
 
 

@@ -20,6 +20,7 @@ from systemd import daemon as systemd
 
 from appliance import config as configuration
 from appliance import engines, preflight, rules, signals
+from appliance.attack import Attacks
 from appliance.control import ControlServer
 from appliance.engines import Chosen
 from appliance.errors import ConfigError, OperatorError
@@ -67,6 +68,7 @@ class Daemon:
         self._engine = chosen.engine
         self._steering = chosen.steering
         self._watch = Watch()
+        self._attacks = Attacks()
         self._started_s = time.monotonic()
         self._looked_s = self._started_s
         # Services whose packets are still steered although they are no longer protected: their open connections have
@@ -123,6 +125,7 @@ class Daemon:
         systemd.notify("WATCHDOG=1")
         now_s = time.monotonic()
         self._watch.queues(self._engine.queues(), now_s)
+        self._attacks.look(self._engine.counters()["services"], now_s)
         if now_s - self._looked_s >= LOOK_S:
             self._looked_s = now_s
             self._guard_rules(now_s)
@@ -193,6 +196,8 @@ class Daemon:
             steering=self._steering.description,
             uptime_s=int(now_s - self._started_s),
             problems=self._watch.problems(now_s),
+            attacks=self._attacks.open,
+            now_s=now_s,
             counters=self._engine.counters(),
             occupancy=self._engine.occupancy(),
             queues=self._engine.queues(),

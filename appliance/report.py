@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from appliance.attack import Attack
     from appliance.models import Config
     from cext.dataplane import AllCounters, Counters, Occupancy
     from cext.nfqueue import QueueStats
 
-State = Literal["PROTECTING", "DEGRADED"]
+State = Literal["PROTECTING", "ATTACK", "DEGRADED"]
 
 
 class UsageReport(TypedDict):
@@ -57,6 +58,14 @@ class QueueReport(TypedDict):
     dropped_user: int | None
 
 
+class AttackReport(TypedDict):
+    """One that goes on: its age, and unfinished SYNs a second."""
+
+    age_s: int
+    now_per_s: int
+    peak_per_s: int
+
+
 class StatusReport(TypedDict):
     """Everything."""
 
@@ -68,6 +77,7 @@ class StatusReport(TypedDict):
     uptime_s: int
     state: State
     problems: list[str]
+    attacks: dict[str, AttackReport]
     flows: UsageReport
     half_open: UsageReport
     hold: HoldReport
@@ -114,6 +124,8 @@ def status_report(
     steering: str,
     uptime_s: int,
     problems: Sequence[str],
+    attacks: Mapping[str, Attack],
+    now_s: float,
     counters: AllCounters,
     occupancy: Occupancy,
     queues: Sequence[QueueStats],
@@ -127,8 +139,16 @@ def status_report(
         "engine_reason": engine_reason,
         "steering": steering,
         "uptime_s": uptime_s,
-        "state": "DEGRADED" if problems else "PROTECTING",
+        "state": "DEGRADED" if problems else "ATTACK" if attacks else "PROTECTING",
         "problems": list(problems),
+        "attacks": {
+            name: {
+                "age_s": int(now_s - attack.since_s),
+                "now_per_s": round(attack.now_per_s),
+                "peak_per_s": round(attack.peak_per_s),
+            }
+            for name, attack in attacks.items()
+        },
         "flows": {"used": occupancy["flows_used"], "capacity": occupancy["flows_capacity"]},
         "half_open": {"used": occupancy["half_open_used"], "capacity": occupancy["half_open_capacity"]},
         "hold": {"bytes": occupancy["hold_bytes_used"], "capacity": occupancy["hold_bytes_capacity"]},

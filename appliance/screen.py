@@ -7,11 +7,12 @@ reply came from, nor any name of a counter that is not shown as a column.
 import textwrap
 from collections.abc import Mapping
 
-from appliance.report import QueueReport, ServiceReport, StatusReport
+from appliance.report import AttackReport, QueueReport, ServiceReport, StatusReport
 
 WIDTH = 80
 MAX_SERVICES = 10
 MAX_REASON_LINES = 4
+MAX_ATTACKS = 3
 
 COLUMNS = (
     ("SYNs", "syn_received"),
@@ -61,10 +62,41 @@ def _share(used: int, capacity: int) -> str:
     return f"{number(used)} of {number(capacity)} ({100 * used // capacity if capacity else 0} %)"
 
 
-def _services(services: Mapping[str, ServiceReport]) -> list[str]:
+def _grown(now: Mapping[str, int], before: Mapping[str, int], elapsed_s: float) -> dict[str, int]:
+    """Counters a second. Those that went back belong to another daemon, and begin from 0."""
+    return {
+        name: round((value - old if value >= (old := before.get(name, 0)) else value) / elapsed_s)
+        for name, value in now.items()
+    }
+
+
+def rates(now: StatusReport, before: StatusReport, elapsed_s: float) -> StatusReport:
+    """The status with everything that counts turned to what was counted a second since `before`."""
+    elapsed_s = max(elapsed_s, 1e-3)
+    found = now.copy()
+    found["services"] = {}
+    for name, service in now["services"].items():
+        old = before["services"].get(name)
+        changed = service.copy()
+        changed["events"] = _grown(service["events"], old["events"] if old else {}, elapsed_s)
+        changed["drops"] = _grown(service["drops"], old["drops"] if old else {}, elapsed_s)
+        found["services"][name] = changed
+    found["drops"] = _grown(now["drops"], before["drops"], elapsed_s)
+    packets = _grown(_packets(now), _packets(before), elapsed_s)
+    found["passed"], found["translated"] = packets["passed"], packets["translated"]
+    return found
+
+
+def _packets(status: StatusReport) -> dict[str, int]:
+    return {"passed": status["passed"], "translated": status["translated"]}
+
+
+def _services(services: Mapping[str, ServiceReport], title: str) -> list[str]:
     """The busiest services, in the order of the configuration."""
-    busiest = sorted(services, key=lambda name: services[name]["syn_received"], reverse=True)[:MAX_SERVICES]
-    lines = [f"{'service':<{NAME_COLUMNS}}" + "".join(f"{title:>9}" for title, _ in COLUMNS)]
+    busiest = set(
+        sorted(services, key=lambda name: services[name]["events"].get("syn_received", 0), reverse=True)[:MAX_SERVICES]
+    )
+    lines = [f"{title:<{NAME_COLUMNS}}" + "".join(f"{column:>9}" for column, _ in COLUMNS)]
     for name, service in services.items():
         if name in busiest:
             label = name if service["protect"] != "off" else f"{name} (off)"
@@ -79,7 +111,7 @@ def _services(services: Mapping[str, ServiceReport]) -> list[str]:
 
 def _reasons(drops: Mapping[str, int]) -> list[str]:
     counted = sorted(((count, name) for name, count in drops.items() if count), reverse=True)
-    text = "  ".join(f"{name}\u00a0{number(count)}" for count, name in counted) or "nothing yet"
+    text = "  ".join(f"{name}\u00a0{number(count)}" for count, name in counted) or "nothing"
     return [line.replace("\u00a0", " ") for line in _wrapped("consumed", text, MAX_REASON_LINES)]
 
 
@@ -91,8 +123,25 @@ def _queues(queues: list[QueueReport]) -> list[str]:
     return _wrapped("queues", text)
 
 
-def render(status: StatusReport) -> str:
-    """The screen, with its line ends."""
+def _attack(name: str, attack: AttackReport) -> list[str]:
+    text = (
+        f"{name} for {duration(attack['age_s'])}: {number(attack['now_per_s'])} unfinished SYNs a second, "
+        f"at most {number(attack['peak_per_s'])}"
+    )
+    return _wrapped("attack", text)
+
+
+def _attacks(attacks: Mapping[str, AttackReport]) -> list[str]:
+    """The worst of them."""
+    worst = sorted(attacks, key=lambda name: attacks[name]["now_per_s"], reverse=True)
+    lines = [line for name in worst[:MAX_ATTACKS] for line in _attack(name, attacks[name])]
+    return lines + ([f"{'':<10}and {len(worst) - MAX_ATTACKS} more"] if len(worst) > MAX_ATTACKS else [])
+
+
+def render(status: StatusReport, since: tuple[StatusReport, float] | None = None) -> str:
+    """The screen, with its line ends. `since`: an earlier status and the seconds after it: then counters are rates."""
+    if since is not None:
+        status = rates(status, *since)
     hold = status["hold"]
     lines = [
         (
@@ -100,13 +149,14 @@ def render(status: StatusReport) -> str:
             f"  up {duration(status['uptime_s'])}"
         ),
         *(line for problem in status["problems"] for line in _wrapped("problem", problem)),
+        *_attacks(status["attacks"]),
         *_wrapped("engine", status["engine_reason"]),
         *_wrapped("steering", status["steering"]),
         f"{'flows':<10}{_share(**status['flows'])}",
         f"{'half-open':<10}{_share(**status['half_open'])}",
         f"{'held':<10}{_share(hold['bytes'], hold['capacity'])} bytes of early data",
         "",
-        *_services(status["services"]),
+        *_services(status["services"], "service" if since is None else "a second"),
         "",
         *_reasons(status["drops"]),
         f"{'passed':<10}{number(status['passed'])} untouched, {number(status['translated'])} translated",

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from appliance import cli, preflight, screen
+from appliance import cli, exits, preflight, screen
 from appliance.commands import check as check_command
 from appliance.config import loads
 from appliance.errors import OperatorError
-from appliance.report import ServiceReport, StatusReport, service_report
+from appliance.report import AttackReport, ServiceReport, State, StatusReport, service_report
 from appliance.varlink import END, encode
 from appliance.version import version
 
@@ -62,6 +65,7 @@ def status(services: dict[str, ServiceReport], **changes: object) -> StatusRepor
         "uptime_s": 273906,
         "state": "PROTECTING",
         "problems": [],
+        "attacks": {},
         "flows": {"used": 131072, "capacity": 262144},
         "half_open": {"used": 0, "capacity": 65536},
         "hold": {"bytes": 2896, "capacity": 67108864},
@@ -154,7 +158,7 @@ def test_check_says_everything_that_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "levee.yaml"
     path.write_text(GOOD.replace("[80]", "[0]").replace("eth1", "eth0"))
     done = levee("check", path)
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (exits.ERROR, "")
     assert done.stderr.splitlines() == [
         f"{path}:4:9: inside: eth0 is the outside interface too, the other interface would be right",
         (
@@ -166,7 +170,7 @@ def test_check_says_everything_that_is_wrong(tmp_path: Path) -> None:
 
 def test_check_without_a_file(tmp_path: Path) -> None:
     done = levee("check", tmp_path / "missing.yaml")
-    assert done.returncode == 1
+    assert done.returncode == exits.ERROR
     assert done.stderr.splitlines() == [
         f"levee: error: {tmp_path}/missing.yaml: cannot be read: No such file or directory",
         "levee: hint: name the file to read, for example: levee check levee.yaml",
@@ -177,7 +181,7 @@ def test_run_refuses_a_wrong_configuration_before_it_touches_anything(tmp_path: 
     path = tmp_path / "levee.yaml"
     path.write_text(GOOD.replace("mode: routed", "mode: router") + f"runtime_dir: {tmp_path}/run\n")
     done = levee("run", "-c", path)
-    assert done.returncode == 1
+    assert done.returncode == exits.ERROR
     assert done.stderr == f"{path}:2:7: mode: router is not one of the choices, bridge or routed would be right\n"
     assert not (tmp_path / "run").exists()
 
@@ -198,10 +202,21 @@ def test_version() -> None:
     assert (done.returncode, done.stdout) == (0, f"levee {version()}\n")
 
 
-@pytest.mark.parametrize("arguments", [[], ["unknown"], ["check", "a", "b"], ["run", "--unknown"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["unknown"],
+        ["check", "a", "b"],
+        ["run", "--unknown"],
+        ["status", "--interval", "0"],
+        ["status", "--interval", "often"],
+        ["status", "--watch", "--json"],
+    ],
+)
 def test_wrong_arguments(arguments: list[str]) -> None:
     done = levee(*arguments)
-    assert done.returncode == 2
+    assert done.returncode == exits.ERROR, "neither attack nor degraded"
     assert "usage: levee" in done.stderr
 
 
@@ -212,26 +227,35 @@ def test_help_names_every_command() -> None:
     assert {line.split()[0] for line in done.stdout.splitlines() if line.startswith("    ")} >= commands
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Path]:
-    """A socket on which one caller is told a status."""
-    path = tmp_path / "control.sock"
+@contextmanager
+def answering(path: Path, *replies: StatusReport) -> Iterator[Path]:
+    """A socket on which each caller is told the next status; it is gone after the last one."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(os.fspath(path))
         listener.listen(1)
         listener.settimeout(60)
 
         def serve() -> None:
-            peer, _ = listener.accept()
-            with peer:
-                while not peer.recv(1 << 16).endswith(END):
-                    continue
-                peer.sendall(encode({"parameters": status({"web": service(1)})}))
+            for reply in replies:
+                peer, _ = listener.accept()
+                with peer:
+                    while not peer.recv(1 << 16).endswith(END):
+                        continue
+                    peer.sendall(encode({"parameters": reply}))
+            path.unlink()
+            listener.close()
 
         thread = threading.Thread(target=serve)
         thread.start()
         yield path
         thread.join()
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Path]:
+    """A socket on which one caller is told a status."""
+    with answering(tmp_path / "control.sock", status({"web": service(1)})) as path:
+        yield path
 
 
 def test_status_as_text(daemon: Path) -> None:
@@ -245,9 +269,70 @@ def test_status_as_json_by_the_environment(daemon: Path) -> None:
     assert json.loads(done.stdout) == status({"web": service(1)})
 
 
+ATTACK: dict[str, AttackReport] = {"web": {"age_s": 75, "now_per_s": 1_234_567, "peak_per_s": 2_000_000}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"state": "PROTECTING"}, 0),
+        ({"state": "ATTACK", "attacks": ATTACK}, 1),
+        ({"state": "DEGRADED", "problems": ["p"], "attacks": ATTACK}, 2),
+    ],
+)
+@pytest.mark.parametrize("form", [(), ("--json",)])
+def test_status_exits_with_the_state(tmp_path: Path, changes: dict[str, object], code: int, form: tuple[str]) -> None:
+    with answering(tmp_path / "control.sock", status({"web": service(1)}, **changes)) as path:
+        assert levee("status", *form, "--socket", path).returncode == code
+
+
+def test_every_state_has_an_exit_code() -> None:
+    assert {exits.of_state(state) for state in get_args(State)} == {exits.DONE, exits.ATTACK, exits.DEGRADED}
+
+
+def test_screen_says_what_goes_on() -> None:
+    lines = screen.render(status({"web": service(1)}, state="ATTACK", attacks=ATTACK)).splitlines()
+    assert lines[1] == "attack    web for 00:01:15: 1.235M unfinished SYNs a second, at most 2.000M"
+    many = {f"s{number}": {"age_s": 1, "now_per_s": number, "peak_per_s": number} for number in range(10)}
+    lines = screen.render(status({"web": service(1)}, state="ATTACK", attacks=many)).splitlines()
+    assert [line.split()[1] for line in lines[1:5]] == ["s9", "s8", "s7", "7"]
+
+
+def test_rates_are_what_was_counted_a_second() -> None:
+    before = status({"web": service(100)}, passed=10)
+    after = status({"web": service(300), "new": service(40)}, passed=30, drops={"syn_answered": 12345688})
+    found = screen.rates(after, before, 2.0)
+    assert found["services"]["web"]["events"]["syn_received"] == 100
+    assert found["services"]["new"]["events"]["syn_received"] == 20
+    assert (found["passed"], found["translated"], found["drops"]) == (10, 0, {"syn_answered": 5})
+    assert after["services"]["web"]["events"]["syn_received"] == 300, "what came in is as it was"
+
+
+def test_rates_after_a_restart_are_not_negative() -> None:
+    found = screen.rates(status({"web": service(10)}), status({"web": service(1000)}), 1.0)
+    assert found["services"]["web"]["events"]["syn_received"] == 10
+
+
+def test_watch_shows_rates_from_the_second_screen_on(tmp_path: Path) -> None:
+    """Until it is interrupted, with the exit code of what was seen last; a daemon that is gone meanwhile is said."""
+    replies = (status({"web": service(1)}), status({"web": service(1)}, state="ATTACK", attacks=ATTACK))
+    with answering(tmp_path / "control.sock", *replies) as path:
+        arguments = [str(LEVEE), "status", "--watch", "--interval", "0.1", "--socket", str(path)]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            seen = [process.stdout.readline()]
+            while "no levee is running here" not in seen[-1]:
+                seen.append(process.stdout.readline())
+                assert seen[-1], "ended"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(60) == exits.ERROR
+    text = "".join(seen)
+    assert text.index("\nservice ") < text.index("ATTACK") < text.index("\na second ")
+
+
 def test_status_without_a_daemon(tmp_path: Path) -> None:
     done = levee("status", "--socket", tmp_path / "none.sock")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (exits.ERROR, "")
     assert done.stderr.splitlines() == [
         f"levee: error: {tmp_path}/none.sock: no levee is running here",
         "levee: hint: start it with: levee run; or name its socket with --socket or LEVEE_SOCKET",
@@ -261,7 +346,7 @@ def test_a_reader_that_goes_away_is_no_traceback(daemon: Path) -> None:
         done = subprocess.run(
             [LEVEE, "status", "--socket", daemon], stdout=closed, stderr=subprocess.PIPE, text=True, check=False
         )
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (exits.ERROR, "")
 
 
 def test_errors_are_explained_with_their_hint() -> None:

@@ -321,6 +321,7 @@ def test_interface_file_describes_what_status_replies() -> None:
     assert fields_of(types["Usage"]) == set(get_type_hints(report.UsageReport))
     assert fields_of(types["Hold"]) == set(get_type_hints(report.HoldReport))
     assert fields_of(types["Service"]) == set(get_type_hints(report.ServiceReport))
+    assert fields_of(types["Attack"]) == set(get_type_hints(report.AttackReport))
     assert fields_of(types["Queue"]) == set(get_type_hints(report.QueueReport))
     assert f"state: ({', '.join(get_args(report.State))})" in text
 
