@@ -36,7 +36,7 @@ from appliance.values import absolute_path, choice, flag, interface, service_nam
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MAX_QUEUE = 65535
 MAX_WORKERS = 64
-MAX_SERVICES = 1024
+MAX_SERVICES = 16382  # LV_SERVICES_MAX, less the number of none and that of the excepted hosts
 MAX_ITEMS = 65536
 SOCKET_NAME = "control.sock"
 MAX_SOCKET_BYTES = 107  # sun_path without its end mark, unix(7)

@@ -484,6 +484,8 @@ cdef class BpfEngine:
             names = [*DROP_REASONS, *EVENTS]
             for name, slot in [("", 0), *self.dataplane.slots.items()]:
                 kernel = self._kernel_counters(slot, values)
+                if not any(kernel):
+                    continue
                 for group in [both["total"], *([both["services"][name]] if name else [])]:
                     for i, value in enumerate(kernel):
                         group["drops" if i < len(DROP_REASONS) else "events"][names[i]] += value
@@ -494,12 +496,15 @@ cdef class BpfEngine:
     cdef list _kernel_counters(self, u32 slot, u64 *values):
         cdef int cpu, i
         cdef int cpus = libbpf_num_possible_cpus()
-        total = [0] * LV_REASONS_AND_EVENTS
+        cdef u64 value
+        cdef list total = []
         if bpf_map_lookup_elem(lv_loader_map(&self.loader, b"lv_counts"), &slot, values):
             return total
-        for cpu in range(cpus):
-            for i in range(LV_REASONS_AND_EVENTS):
-                total[i] += values[cpu * LV_REASONS_AND_EVENTS + i]
+        for i in range(LV_REASONS_AND_EVENTS):
+            value = 0
+            for cpu in range(cpus):
+                value += values[cpu * LV_REASONS_AND_EVENTS + i]
+            total.append(value)
         return total
 
     def occupancy(self):

@@ -79,5 +79,6 @@ cdef class Dataplane:
     cdef lv_worker *worker(self, int index) except NULL
     cdef void *shared_pointer(self, size_t offset) except NULL
     cdef void open_worker(self, int index) except *
+    cdef list _counters_of(self, int slot)
     cdef void sweep_retired(self) except *
     cdef void _free(self) noexcept

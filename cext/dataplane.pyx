@@ -13,6 +13,8 @@ import struct
 import time
 from dataclasses import dataclass
 
+from cext.servicetable import flatten
+
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
@@ -24,8 +26,8 @@ cdef extern from "core/engine.h" nogil:
         LV_SERVICES_MAX
         LV_INTERVALS_MAX
         LV_RULES_MAX
-        LV_RULES_PER_ADDRESS
-        LV_VID_ANY
+        LV_EXACT_SETS_MAX
+        LV_EXACT_WAYS
         LV_HALF_WAYS
         LV_SYN_STAGES
         LV_HOLD_BLOCK_BYTES
@@ -158,12 +160,23 @@ cdef extern from "core/engine.h" nogil:
         u64 *hi
         u32 first
         u32 count
+        u32 step
+        u16 portless
+        u8 has_vlans
+
+    struct lv_exact_set:
+        pass
+
+    struct lv_services_flat:
+        pass
 
     struct lv_services_full "lv_services":
         u32 intervals
         u32 rules
         u32 search_step
         u32 has_excepted
+        u32 exact_sets
+        lv_exact_set *exact
         const lv_interval *interval
         const lv_port_rule *rule
         lv_service *service
@@ -171,6 +184,7 @@ cdef extern from "core/engine.h" nogil:
     void lv_table_attach(lv_table *t, lv_flow *flow, u32 capacity, u32 *head, u32 heads)
     void lv_hold_init(lv_hold *h, lv_hold_block *memory, u32 blocks, u32 per_flow_bytes)
     void lv_cookie_start(lv_cookie_keys *ks, const u8 *secret, u32 epoch, u32 now_ms)
+    void lv_exact_fill(lv_services_full *s)
     u16 lv_service_of_flow(const lv_services *s, const lv_flow *f)
     void lv_handshake_resume(lv_worker_full *w, lv_flow *f)
 
@@ -291,6 +305,7 @@ def memory_bytes(config):
         "timers": config.workers * LV_SYN_STAGES * _syn_timers(config) * sizeof(lv_timer),
         "hold": config.hold_total_bytes // LV_HOLD_BLOCK_BYTES * LV_HOLD_BLOCK_BYTES,
         "learned": _LEARNED_BYTES,
+        "services": 2 * sizeof(lv_services_flat),
         "counters": config.workers * LV_SERVICES_MAX * LV_COUNTERS * 8,
         "output": config.workers * LV_OUT_SLOTS * LV_SLOT_BYTES,
     }
@@ -500,7 +515,11 @@ cdef class Dataplane:
         cdef u32 i
         self._check_open()
         slots = self._slots_for([spec.name for spec in services])
-        intervals, rules = _flatten(services, slots)
+        intervals, rules = flatten(services, slots)
+        if len(intervals) >= LV_INTERVALS_MAX or len(rules) > LV_RULES_MAX:
+            raise ValueError(
+                f"the services have more than {LV_INTERVALS_MAX - 1} address ranges or {LV_RULES_MAX} port ranges"
+            )
         for name in slots.keys() - self.slots.keys():
             self._clear_counters(slots[name])
         self._publish(intervals, rules, {slots[spec.name]: spec for spec in services})
@@ -536,11 +555,13 @@ cdef class Dataplane:
         cdef lv_interval *interval = <lv_interval *>_zeroed(_power_of_two(len(intervals) + 1), sizeof(lv_interval))
         cdef lv_port_rule *rule = <lv_port_rule *>_zeroed(max(1, len(rules)), sizeof(lv_port_rule))
         cdef lv_service *one
-        for i, (lo, hi, first, count) in enumerate(intervals):
+        for i, (lo, hi, first, count, portless, has_vlans) in enumerate(intervals):
             interval[i].lo[0], interval[i].lo[1] = lo >> 64, lo & 0xFFFFFFFFFFFFFFFF
             interval[i].hi[0], interval[i].hi[1] = hi >> 64, hi & 0xFFFFFFFFFFFFFFFF
             interval[i].first, interval[i].count = first, count
-        for i, (lo, hi, vid, slot) in enumerate(rules):
+            interval[i].step = 1 << count.bit_length() >> 1
+            interval[i].portless, interval[i].has_vlans = portless, has_vlans
+        for i, (vid, lo, hi, slot) in enumerate(rules):
             rule[i].lo, rule[i].hi, rule[i].vid, rule[i].service = lo, hi, vid, slot
         for slot, spec in specs.items():
             one = &s.service[<int>slot]
@@ -557,6 +578,9 @@ cdef class Dataplane:
         s.intervals, s.rules = len(intervals), len(rules)
         s.search_step = 1 << len(intervals).bit_length() >> 1
         s.interval, s.rule = interval, rule
+        s.exact_sets = min(<u32>LV_EXACT_SETS_MAX, _power_of_two(len(rules) // 2))
+        s.exact = <lv_exact_set *>_zeroed(s.exact_sets, sizeof(lv_exact_set))
+        lv_exact_fill(s)
         lv_services_publish(self.ctx, <lv_services *>s)
         self.sweep_retired()
         if self.current != NULL:
@@ -584,21 +608,25 @@ cdef class Dataplane:
         """Sums over all workers."""
         self._check_open()
         names = list(DROP_REASONS) + list(EVENTS)
-        total = [0] * LV_COUNTERS
+        total = self._counters_of(0)
         services = {}
-        for name, slot in [("", 0), *self.slots.items()]:
+        for name, slot in self.slots.items():
             values = self._counters_of(slot)
-            total = [a + b for a, b in zip(total, values)]
-            if name:
-                services[name] = _as_counters(names, values)
+            if any(values):
+                total = [a + b for a, b in zip(total, values)]
+            services[name] = _as_counters(names, values)
         return {"total": _as_counters(names, total), "services": services}
 
-    def _counters_of(self, int slot):
+    cdef list _counters_of(self, int slot):
+        """There may be thousands of services, and somebody may ask every second."""
         cdef int i, j
-        values = [0] * LV_COUNTERS
-        for i in range(self.worker_count):
-            for j in range(LV_COUNTERS):
-                values[j] += (<lv_worker_full *>self.workers[i]).count[slot * LV_COUNTERS + j]
+        cdef u64 value
+        cdef list values = []
+        for j in range(LV_COUNTERS):
+            value = 0
+            for i in range(self.worker_count):
+                value += (<lv_worker_full *>self.workers[i]).count[slot * LV_COUNTERS + j]
+            values.append(value)
         return values
 
     def occupancy(self):
@@ -785,64 +813,10 @@ cdef class Dataplane:
 cdef void _free_services(lv_services_full *s) noexcept:
     free(<void *>s.interval)
     free(<void *>s.rule)
+    free(s.exact)
     free(s)
 
 
 def _as_counters(names, values):
     pairs = list(zip(names, values))
     return {"drops": dict(pairs[:LV_R_COUNT]), "events": dict(pairs[LV_R_COUNT:])}
-
-
-def _flatten(services, slots):
-    """Services to address intervals that do not overlap and port rules.
-
-    Returns ([(first address, last address, first rule, number of rules)], [(first port, last port, vid, slot)]), both
-    as the C table wants them. Raises ValueError where two services claim one address, port and VLAN, or if it is too
-    much.
-    """
-    edges = {}
-    for number, spec in enumerate(services):
-        for lo, hi in spec.addresses:
-            edges.setdefault(lo, ([], []))[0].append(number)
-            edges.setdefault(hi + 1, ([], []))[1].append(number)
-    active, runs, intervals, rules = {}, {}, [], []
-    points = sorted(edges)
-    for point, following in zip(points, [*points[1:], None]):
-        begin, end = edges[point]
-        for number in end:
-            active[number] -= 1
-            if not active[number]:
-                del active[number]
-        for number in begin:
-            active[number] = active.get(number, 0) + 1
-        if not active:
-            continue
-        members = tuple(sorted(active))
-        if members not in runs:
-            run = _port_rules([services[number] for number in members], slots)
-            runs[members] = (len(rules), len(run))
-            rules.extend(run)
-        intervals.append((point, following - 1, *runs[members]))
-    if len(intervals) >= LV_INTERVALS_MAX or len(rules) > LV_RULES_MAX:
-        raise ValueError(
-            f"the services have more than {LV_INTERVALS_MAX - 1} address ranges or {LV_RULES_MAX} port ranges"
-        )
-    return intervals, rules
-
-
-def _port_rules(services, slots):
-    """Port rules of services that share an address: exceptions, then those for one VLAN, then those for any."""
-    rules = []
-    for spec in sorted(services, key=lambda spec: not spec.excepted):
-        for lo, hi in spec.ports:
-            for vid in spec.vids or (LV_VID_ANY,):
-                if spec.excepted:
-                    return [(0, 65535, LV_VID_ANY, slots[spec.name])]
-                for other_lo, other_hi, other_vid, other in rules:
-                    same_vid = vid == other_vid
-                    if same_vid and lo <= other_hi and other_lo <= hi and other != slots[spec.name]:
-                        raise ValueError(f"service {spec.name} and another one claim the same address and port")
-                rules.append((lo, hi, vid, slots[spec.name]))
-                if len(rules) > LV_RULES_PER_ADDRESS:
-                    raise ValueError(f"more than {LV_RULES_PER_ADDRESS} port ranges, times VLANs, at one address")
-    return sorted(rules, key=lambda rule: (rule[2] == LV_VID_ANY, rule[0]))

@@ -69,7 +69,9 @@ static void lv_shared_services(const struct lv_worker *w, void *map, u32 which)
     to->intervals = LV_MIN(from->intervals, (u32)LV_INTERVALS_MAX);
     to->rules = LV_MIN(from->rules, (u32)LV_RULES_MAX);
     to->search_step = from->search_step;
+    to->exact_sets = LV_MIN(from->exact_sets, (u32)LV_EXACT_SETS_MAX);
     to->has_excepted = from->has_excepted;
+    __builtin_memcpy(to->exact, from->exact, to->exact_sets * sizeof(to->exact[0]));
     __builtin_memcpy(to->interval, from->interval, to->intervals * sizeof(to->interval[0]));
     __builtin_memcpy(to->rule, from->rule, to->rules * sizeof(to->rule[0]));
     __builtin_memcpy(to->service, from->service, sizeof(to->service));

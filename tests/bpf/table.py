@@ -18,6 +18,7 @@ from scapy.layers.inet6 import (
 from scapy.packet import Packet, Raw
 
 from bpf.cases import (
+    CROWD,
     FREE,
     OFF,
     PARTS,
@@ -66,6 +67,10 @@ ALL = ("MSS", "SAckOK", "Timestamp", "NOP", "WScale")
 SYNS = (
     Case("SYN with all options", syn(*FULL), "tx", synack(*ALL)),
     Case("SYN without options", syn(), "tx", synack("MSS")),
+    *(
+        Case(f"SYN to one of {len(CROWD)} services, number {n}", syn(*FULL), "tx", synack(*ALL), sport=CROWD[n])
+        for n in (0, 4999, len(CROWD) - 1)
+    ),
     Case("SYN with MSS", syn(MSS), "tx", synack("MSS")),
     Case("SYN with MSS and scale", syn(MSS, PAD, SCALE), "tx", synack("MSS", "NOP", "WScale")),
     Case("SYN with MSS and SACK", syn(MSS, SACK, PAD, PAD), "tx", synack("MSS", "SAckOK", "NOP", "NOP")),
@@ -197,6 +202,7 @@ NOT_OURS = (
     Case("ARP", lambda s: s.path.from_client()[:12] + b"\x08\x06" + bytes(28), "pass", onward, families=(4,)),
     Case("LLC frame", lambda s: s.path.from_client()[:12] + b"\x00\x26" + bytes(46), "pass", onward, families=(4,)),
     Case("SYN to a port nobody protects", syn(*FULL), "pass", onward, sport=FREE),
+    Case("SYN to a port between those of thousands of services", syn(*FULL), "pass", onward, sport=CROWD[4999] + 1),
     Case("ACK to a port nobody protects", client(), "pass", onward, sport=FREE),
     Case("SYN to a service that is off", syn(*FULL), "pass", onward, sport=OFF),
     Case("SYN from an excepted host", from_source("198.18.200.9", "2001:db8:200::9", flags="S"), "pass", onward),

@@ -58,10 +58,11 @@ static void box_services(void)
     intervals[0].lo[0] = intervals[0].hi[0] = lv_addr_half(a.b);
     intervals[0].lo[1] = lv_addr_half(a.b + 8);
     intervals[0].hi[1] = intervals[0].lo[1] + 255;
-    intervals[0].count = 2;
+    intervals[0].count = intervals[0].step = 2;
+    intervals[0].portless = intervals[1].portless = 1;
     intervals[1].lo[0] = intervals[1].hi[0] = lv_addr_half(box_server6);
     intervals[1].hi[1] = ~0ull;
-    intervals[1].first = intervals[1].count = 2;
+    intervals[1].first = intervals[1].count = intervals[1].step = 2;
     services.intervals = 2;
     services.rules = 4;
     services.search_step = 2;

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Fuzz target: which service an address belongs to. Input: intervals as gaps and lengths, each with port rules, then
- * packets. The binary search says what a look at every interval says.
+ * packets. The index and the binary searches say what a look at every interval and every rule says.
  */
 #include "fuzz.h"
 
 #include "core/service.h"
 
-enum { INTERVALS = 40, RULES = 3 };
+enum { INTERVALS = 40, RULES = 6, SETS = 4 };
 
 static struct lv_services services;
+static struct lv_exact_set exact_sets[SETS];
 
 /* Numbers that are small, next to a 64-bit edge, or anything. */
 static u64 take_number(struct input *in)
@@ -43,6 +44,7 @@ static u32 take_intervals(struct input *in, struct lv_interval *v, u32 wanted)
         v[i].hi[1] = at[1];
         v[i].first = i * RULES;
         v[i].count = take8(in) % (RULES + 1);
+        v[i].has_vlans = 0;
         if (lv_less128(at, before))
             return i; /* behind the last address */
         add(at, 1 + take_number(in) % 1000);
@@ -52,20 +54,53 @@ static u32 take_intervals(struct input *in, struct lv_interval *v, u32 wanted)
     return i;
 }
 
+static int order(const void *a, const void *b)
+{
+    const struct lv_port_rule *x = a, *y = b;
+    u32 p = lv_rule_order(x->vid, x->lo), q = lv_rule_order(y->vid, y->lo);
+
+    return (p > q) - (p < q);
+}
+
+/* Make a run of rules as the control plane does: sorted, none over another one of the same VLAN. */
+static void settle(struct lv_interval *v, struct lv_port_rule *run)
+{
+    u32 i, kept = 0;
+
+    qsort(run, v->count, sizeof(*run), order);
+    for (i = 0; i < v->count; i++) {
+        if (kept && run[kept - 1].vid == run[i].vid && run[i].lo <= run[kept - 1].hi)
+            continue;
+        run[kept++] = run[i];
+        v->has_vlans |= run[i].vid != LV_VID_ANY;
+    }
+    v->count = kept;
+    for (v->step = 1; v->step * 2 <= kept; v->step *= 2)
+        ;
+    v->step = kept ? v->step : 0;
+}
+
+static u16 look_at_rules(const struct lv_interval *v, u16 vid, u16 port)
+{
+    for (u32 j = 0; j < v->count; j++) {
+        const struct lv_port_rule *r = &services.rule[v->first + j];
+
+        if (r->vid == vid && r->lo <= port && port <= r->hi)
+            return r->service;
+    }
+    return LV_SERVICE_NONE;
+}
+
 static u16 look_at_all(const struct lv_interval *v, u32 n, const u64 *addr, u16 port, const struct lv_pkt *k)
 {
     for (u32 i = 0; i < n; i++) {
+        u16 found = LV_SERVICE_NONE;
+
         if (lv_less128(addr, v[i].lo) || lv_less128(v[i].hi, addr))
             continue;
-        for (u32 j = 0; j < v[i].count; j++) {
-            const struct lv_port_rule *r = &services.rule[v[i].first + j];
-            int vlan = r->vid == LV_VID_ANY;
-
-            for (u32 tag = 0; tag < k->tags; tag++)
-                vlan |= (k->tci[tag] & 0xfff) == r->vid;
-            if (vlan && r->lo <= port && port <= r->hi)
-                return r->service;
-        }
+        for (u32 tag = 0; tag < k->tags && !found; tag++)
+            found = look_at_rules(&v[i], k->tci[tag] & 0xfff, port);
+        return found ? found : look_at_rules(&v[i], LV_VID_ANY, port);
     }
     return LV_SERVICE_NONE;
 }
@@ -95,6 +130,12 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
         ;
     if (!n)
         services.search_step = 0;
+    for (i = 0; i < n; i++)
+        settle(&v[i], &rules[v[i].first]);
+    memset(exact_sets, 0, sizeof(exact_sets));
+    services.exact = exact_sets;
+    services.exact_sets = 1u << take8(&in) % 3; /* one or two overflow */
+    lv_exact_fill(&services);
     do {
         struct lv_addr a;
         struct lv_pkt k;

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from box.box import Box, Talk, mapped, service
-from box.wire import V4, V6, Path
+from box.wire import V4, V6, Path, fragments
 
 from cext.dataplane import Dataplane, ServiceSpec
 
@@ -134,12 +134,40 @@ def test_thousands_of_services(box: Box) -> None:
     assert named(box, replace(V4, server="198.19.15.255")) == ""
 
 
-def test_port_rules_of_one_address_have_a_bound(box: Box) -> None:
-    ports = tuple((port, port) for port in range(2, 2050, 2))
+def test_ten_thousand_ports_of_one_address(box: Box) -> None:
+    """Each a service of its own, next to ranges and a VLAN's: the port is searched, not looked for one by one."""
+    many = [service(f"p{port}", addresses=HOST, ports=((port, port),)) for port in range(2, 20002, 2)]
+    wide = service("wide", addresses=HOST, ports=((30001, 30099),))
+    ten = service("ten", addresses=HOST, ports=((20001, 30050),), vids=(10,))
+    for others in ([], [wide], [wide, ten]):  # with the index, with index and search, without the index
+        box.plane.set_services([*many, *others])
+        for port in (2, 9998, 20000):
+            assert named(box, replace(V4, sport=port)) == f"p{port}"
+        for port in (1, 9999, 30100):
+            assert named(box, replace(V4, sport=port)) == ""
+    for port, name in ((30001, "wide"), (30050, "wide"), (30099, "wide")):
+        assert named(box, replace(V4, sport=port)) == name
+    for port, name in ((20001, "ten"), (30050, "ten"), (30051, "wide"), (20000, "p20000")):
+        assert named(box, replace(tagged(10), sport=port)) == name
+
+
+def test_as_many_port_ranges_as_there_are_ports(box: Box) -> None:
+    ports = tuple((port, port) for port in range(1, 65535, 2))
     box.plane.set_services([service(ports=ports)])
-    assert named(box, replace(V4, sport=2048)) == "web"
-    with pytest.raises(ValueError, match="1024"):
-        box.plane.set_services([service(ports=(*ports, (3000, 3000)))])
+    assert [named(box, replace(V4, sport=port)) for port in (1, 2, 32767, 65533)] == ["web", "", "web", "web"]
+    with pytest.raises(ValueError, match="65536 port ranges"):
+        box.plane.set_services([service(ports=ports, vids=(1, 2, 3))])
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_fragments_follow_the_strictest_service_unless_one_takes_them(box: Box, order: int) -> None:
+    """They have no ports: one service that is off does not open the way past its protected neighbour."""
+    off, web = service("off", ports=((22, 22),), protect=False), service("web", ports=((80, 80),))
+    takes = service("takes", ports=((90, 90),), fragments_pass=True)
+    _, later = fragments(V4, V4.client_packet(data=b"x" * 64), 32)
+    for services, verdict in (([off], "pass"), ([off, web], "drop"), ([off, web, takes], "pass")):
+        box.plane.set_services(services[::order])
+        assert box.outside(later).verdict == verdict
 
 
 def test_more_services_than_numbers_are_refused(box: Box) -> None:

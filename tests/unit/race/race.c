@@ -139,7 +139,7 @@ static void open_box(void)
     lv_addr_v4(&a, server_ip);
     interval[0].lo[0] = interval[0].hi[0] = lv_addr_half(a.b);
     interval[0].lo[1] = interval[0].hi[1] = lv_addr_half(a.b + 8);
-    interval[0].count = 1;
+    interval[0].count = interval[0].step = interval[0].portless = 1;
     services.intervals = services.rules = services.search_step = 1;
     services.interval = interval;
     services.rule = &rule;
