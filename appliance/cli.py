@@ -55,6 +55,10 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two screens")
     status.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
+    backends = commands.add_parser("backends", help="what servers were heard to announce, and how long ago")
+    backends.add_argument("--json", action="store_true", help="everything, for programs")
+    backends.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
+
     commands.add_parser("version", help="the version")
     return parser
 

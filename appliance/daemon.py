@@ -18,8 +18,8 @@ from pathlib import Path
 
 from systemd import daemon as systemd
 
+from appliance import backends, engines, preflight, rules, signals
 from appliance import config as configuration
-from appliance import engines, preflight, rules, signals
 from appliance.attack import Attacks
 from appliance.control import ControlServer
 from appliance.engines import Chosen
@@ -76,12 +76,18 @@ class Daemon:
         self._draining: tuple[Service, ...] = ()
         if self._has_flows():
             self._draining = tuple(service for service in config.services.values() if service.protect == "off")
+        self._backends = backends.Keeper(config.state_dir, chosen.engine)
+        self._backends.load()
         self._look_at_the_machine()
 
     def interface(self) -> Interface:
         """The methods behind the control socket."""
         description = resources.files("appliance").joinpath("org.levee.varlink").read_text(encoding="utf-8")
-        return Interface(version=version(), description=description, methods={"Status": self._status})
+        return Interface(
+            version=version(),
+            description=description,
+            methods={"Status": self._status, "Backends": self._known_backends},
+        )
 
     def steer(self) -> None:
         """Loads the rules; the workers run already."""
@@ -115,6 +121,7 @@ class Daemon:
         policy = self._config.bpf if self._engine.name == "bpf" else self._config.nfqueue
         if policy.on_stop == "remove":
             self._steering.remove(self._config)
+        self._backends.save()
         LOG.info("stopped")
 
     def _supervise(self) -> None:
@@ -126,6 +133,8 @@ class Daemon:
         now_s = time.monotonic()
         self._watch.queues(self._engine.queues(), now_s)
         self._attacks.look(self._engine.counters()["services"], now_s)
+        self._backends.turn()
+        self._watch.stand("backends", self._backends.problem)
         if now_s - self._looked_s >= LOOK_S:
             self._looked_s = now_s
             self._guard_rules(now_s)
@@ -185,6 +194,9 @@ class Daemon:
         if self._config != wanted:
             names = [name for name in Config.model_fields if getattr(self._config, name) != getattr(wanted, name)]
             LOG.warning("changes of %s need a restart", ", ".join(names))
+
+    def _known_backends(self, _parameters: Parameters) -> Parameters:
+        return {"backends": backends.report(self._engine.backends(), self._config)}
 
     def _status(self, _parameters: Parameters) -> Parameters:
         now_s = time.monotonic()

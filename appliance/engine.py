@@ -7,7 +7,7 @@ the appliance, besides memory.py, that imports cext. Must not know rules or the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,7 @@ from cext.errors import EngineError
 from cext.nfqueue import QueueWorker
 
 if TYPE_CHECKING:
-    from cext.dataplane import AllCounters, Occupancy
+    from cext.dataplane import AllCounters, Backend, Occupancy
     from cext.nfqueue import QueueStats
 
 LOG = logging.getLogger(__name__)
@@ -72,6 +72,7 @@ def service_spec(name: str, service: Service) -> ServiceSpec:
         wscale=server.wscale,
         sack=server.sack,
         timestamps=server.timestamps,
+        pinned=server.pin,
     )
 
 
@@ -137,6 +138,18 @@ class Engine:
     def set_services(self, config: Config) -> None:
         """Replaces all services at once; open connections are not touched."""
         self._dataplane.set_services(service_specs(config))
+
+    def backends(self) -> list[Backend]:
+        """What is known of servers."""
+        return self._dataplane.backends()
+
+    def restore_backends(self, backends: Iterable[Backend]) -> int:
+        """Adds what a file remembers of servers that are not known; how many."""
+        return self._dataplane.restore_backends(backends)
+
+    def forget_backends(self, older_than_ms: int) -> int:
+        """Drops what is known of servers not heard for so long; how many."""
+        return self._dataplane.forget_backends(older_than_ms)
 
     def failures(self) -> list[str]:
         """Why workers ended by themselves; empty while all is well."""

@@ -18,10 +18,10 @@ from cext.bpfengine import BpfEngine as Programs
 from cext.dataplane import Dataplane
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from appliance.models import Config, Service
-    from cext.dataplane import AllCounters, Occupancy
+    from cext.dataplane import AllCounters, Backend, Occupancy
     from cext.nfqueue import QueueStats
 
 LOG = logging.getLogger(__name__)
@@ -86,6 +86,18 @@ class BpfEngine:
         """Replaces all services at once; open connections are not touched."""
         self._dataplane.set_services(service_specs(config))
         self._programs.publish_services()
+
+    def backends(self) -> list[Backend]:
+        """What is known of servers."""
+        return self._dataplane.backends()
+
+    def restore_backends(self, backends: Iterable[Backend]) -> int:
+        """Adds what a file remembers of servers that are not known; how many."""
+        return self._dataplane.restore_backends(backends)
+
+    def forget_backends(self, older_than_ms: int) -> int:
+        """Drops what is known of servers not heard for so long; how many."""
+        return self._dataplane.forget_backends(older_than_ms)
 
     def failures(self) -> list[str]:
         """Why the thread ended by itself; empty while all is well."""

@@ -15,10 +15,10 @@ from appliance.errors import OperatorError
 from appliance.steering import Steering, detect
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from appliance.models import Config, Service
-    from cext.dataplane import AllCounters, Occupancy
+    from cext.dataplane import AllCounters, Backend, Occupancy
     from cext.nfqueue import QueueStats
 
 LOG = logging.getLogger(__name__)
@@ -39,6 +39,15 @@ class AnyEngine(Protocol):
 
     def set_services(self, config: Config) -> None:
         """Replaces all services at once."""
+
+    def backends(self) -> list[Backend]:
+        """What is known of servers."""
+
+    def restore_backends(self, backends: Iterable[Backend]) -> int:
+        """Adds what a file remembers of servers that are not known; how many."""
+
+    def forget_backends(self, older_than_ms: int) -> int:
+        """Drops what is known of servers not heard for so long; how many."""
 
     def failures(self) -> list[str]:
         """Why threads ended by themselves."""

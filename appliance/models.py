@@ -114,12 +114,15 @@ class ServerOptions(Model):
     """What the servers of a service are assumed to offer until the first of them has answered.
 
     `mss` is in bytes of TCP payload over IPv4, and 20 less over IPv6; `wscale` is a shift count, None without scaling.
+    With `pin` they hold whatever servers answer, for example where servers behind one address differ: nothing that was
+    learned is announced.
     """
 
     mss: Annotated[int, PlainValidator(whole(88, 65495))] = 1460
     wscale: Annotated[int | None, PlainValidator(window_scale)] = 7
     sack: Flag = True
     timestamps: Flag = True
+    pin: Flag = False
 
 
 class Service(Model):

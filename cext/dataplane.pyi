@@ -1,6 +1,6 @@
 """The data plane: flow table, caches, keys and services of one box, shared by the workers of an engine."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self, TypedDict, type_check_only
@@ -29,7 +29,8 @@ class ServiceSpec:
 
     addresses: ranges (first, last) as integers of 128 bits; IPv4 is mapped, ::ffff:a.b.c.d. ports: ranges.
     vids: VLAN identifiers, empty for any. wscale None: the server has no window scaling.
-    excepted: not a service but hosts that pass, whatever the ports; protect is to be False.
+    excepted: not a service but hosts that pass, whatever the ports; protect is to be False. pinned: mss4 to timestamps
+    are announced whatever servers answer, and no ECN; else they are a first guess.
     """
 
     name: str
@@ -45,6 +46,7 @@ class ServiceSpec:
     sack: bool = True
     timestamps: bool = True
     excepted: bool = False
+    pinned: bool = False
 
 @type_check_only
 class Counters(TypedDict):
@@ -136,6 +138,13 @@ class Dataplane:
     def occupancy(self) -> Occupancy: ...
     def flows(self, limit: int) -> list[Flow]: ...
     def backends(self) -> list[Backend]: ...
+    def restore_backends(self, backends: Iterable[Backend]) -> int:
+        """Put in servers that are not known yet, as old as they say (24 days at most); how many were put in.
+
+        ValueError or OverflowError: a value that no server can have.
+        """
+    def forget_backends(self, older_than_ms: int) -> int:
+        """Forget servers not heard for longer than this, at most 49 days; how many."""
     def packet(
         self,
         side: Literal["outside", "inside"],

@@ -72,6 +72,7 @@ cdef extern from "core/engine.h" nogil:
         lv_server_options o
         u8 known
         u16 window
+        u32 changed_ms
         u32 seen_ms
 
     struct lv_sipkey "lv_sipkey":
@@ -148,6 +149,7 @@ cdef extern from "core/engine.h" nogil:
         u8 sack_ok
         u8 has_ts
         u16 *mss
+        u8 pinned
 
     struct lv_port_rule:
         u16 lo
@@ -187,6 +189,8 @@ cdef extern from "core/engine.h" nogil:
     void lv_exact_fill(lv_services_full *s)
     u16 lv_service_of_flow(const lv_services *s, const lv_flow *f)
     void lv_handshake_resume(lv_worker_full *w, lv_flow *f)
+    int lv_learned_restore(lv_learning *l, const lv_learned *e, u32 now_ms)
+    u32 lv_learned_forget(lv_learning *l, u32 most_ms, u32 now_ms)
 
 cdef extern from * nogil:
     """
@@ -266,6 +270,7 @@ class ServiceSpec:
     sack: bool = True
     timestamps: bool = True
     excepted: bool = False
+    pinned: bool = False
 
 
 class StateError(Exception):
@@ -575,6 +580,7 @@ cdef class Dataplane:
             one.sack_ok = spec.sack
             one.has_ts = spec.timestamps
             one.mss[0], one.mss[1] = spec.mss4, spec.mss6
+            one.pinned = spec.pinned
         s.intervals, s.rules = len(intervals), len(rules)
         s.search_step = 1 << len(intervals).bit_length() >> 1
         s.interval, s.rule = interval, rule
@@ -651,7 +657,7 @@ cdef class Dataplane:
         self._check_open()
         cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
         cdef lv_flow f
-        cdef u32 i, now_ms = <u32>(time.monotonic_ns() // 1000000)
+        cdef u32 i, now_ms = <u32>((time.monotonic_ns() // 1000000) & 0xFFFFFFFF)
         names = {slot: name for name, slot in self.slots.items()}
         found = []
         for i in range(ctx.table.capacity):
@@ -677,7 +683,7 @@ cdef class Dataplane:
         cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
         cdef lv_learned e
         cdef int i
-        cdef u32 now_ms = <u32>(time.monotonic_ns() // 1000000)
+        cdef u32 now_ms = <u32>((time.monotonic_ns() // 1000000) & 0xFFFFFFFF)
         found = []
         for i in range(LV_LEARNED_ENTRIES):
             e = ctx.learning.entry[i]
@@ -695,6 +701,35 @@ cdef class Dataplane:
                     "age_ms": <u32>(now_ms - e.seen_ms),
                 })
         return found
+
+    def restore_backends(self, backends):
+        """Put in what a file remembers of servers that are not known."""
+        self._check_open()
+        cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
+        cdef u32 now_ms = <u32>((time.monotonic_ns() // 1000000) & 0xFFFFFFFF)
+        cdef lv_learned e
+        cdef int count = 0
+        for one in backends:
+            memset(&e, 0, sizeof(e))
+            if len(one["address"]) != 16:
+                raise ValueError("an address is 16 bytes")
+            memcpy(e.addr.b, <const u8 *><bytes>one["address"], 16)
+            e.port, e.window = one["port"], one["window"]
+            e.o.mss = one["mss"]
+            e.o.wscale = LV_WSCALE_NONE if one["wscale"] is None else one["wscale"]
+            e.o.sack_ok, e.o.has_ts, e.o.ecn = one["sack"], one["timestamps"], one["ecn"]
+            e.known = sum(1 << bit for bit, name in enumerate(_KNOWN) if name in one["known"])
+            e.seen_ms = e.changed_ms = <u32>((now_ms - min(one["age_ms"], 0x7FFFFFFF)) & 0xFFFFFFFF)
+            count += lv_learned_restore(&ctx.learning, &e, now_ms)
+        return count
+
+    def forget_backends(self, older_than_ms):
+        """Forget servers that have not been heard for so long."""
+        self._check_open()
+        cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
+        return lv_learned_forget(
+            &ctx.learning, older_than_ms, <u32>((time.monotonic_ns() // 1000000) & 0xFFFFFFFF)
+        )
 
     # ---- the test face: the same functions the engines call, without their sockets ----
 

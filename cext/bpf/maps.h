@@ -17,7 +17,7 @@
 
 enum {
     LV_ETHERNET_BYTES = 14,
-    LV_BPF_LAYOUT = 1,             /* pinned maps of another layout are not taken over */
+    LV_BPF_LAYOUT = 2,             /* pinned maps of another layout are not taken over */
     LV_HANDOVER_SMALL = 2048,      /* room for a packet in the ring: what an ordinary MTU needs, */
     LV_HANDOVER_LARGE = 16384,     /* jumbo frames, */
     LV_HANDOVER_GSO = 65536 + 256, /* and what GRO put together */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What our SYN-ACK announces on behalf of a server: what the server is known to answer, else the service's first guess.
+ * What our SYN-ACK announces on behalf of a server: what the server is known to answer, else the service's first guess;
+ * the latter alone where the operator pinned it.
  *
  * Owns: that choice. Called by: gate. Must not know: packets, cookies. A guess that proves wrong is repaired by
  * translate.h for the connection at hand, and is not made again.
@@ -23,7 +24,7 @@ LV_INLINE void lv_announce(const struct lv_learned *set, const struct lv_service
     so->sack_ok = sv->sack_ok;
     so->has_ts = sv->has_ts;
     so->ecn = 0;
-    if (!lv_learned_read(set, server, port, &l))
+    if (sv->pinned || !lv_learned_read(set, server, port, &l))
         return;
     so->mss = l.o.mss;
     if (l.known & LV_KNOWN_WSCALE)
@@ -46,7 +47,7 @@ LV_INLINE u8 lv_announced_wscale(const struct lv_learned *set, const struct lv_s
     struct lv_learned l;
     u8 now, before;
 
-    if (!lv_learned_read(set, server, port, &l) || !(l.known & LV_KNOWN_WSCALE))
+    if (sv->pinned || !lv_learned_read(set, server, port, &l) || !(l.known & LV_KNOWN_WSCALE))
         return sv->wscale;
     now = l.o.wscale;
     before = l.wscale_before;

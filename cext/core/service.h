@@ -34,6 +34,8 @@ struct lv_service {
     /* What the SYN-ACK announces until the server's own options are known. */
     u8 wscale, sack_ok, has_ts;
     u16 mss[2]; /* IPv4, IPv6 */
+    u8 pinned;  /* these hold, whatever its servers answer */
+    u8 pad;
 };
 
 struct lv_port_rule {

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import client, control, report, varlink
+from appliance import backends, client, control, report, varlink
 from appliance.control import MAX_CONNECTIONS, MAX_STILL_S, ControlServer
 from appliance.errors import OperatorError
 from appliance.varlink import END, MAX_MESSAGE_BYTES, BrokenMessageError, CallError, Parameters, Service
@@ -316,13 +316,14 @@ def fields_of(block: str) -> set[str]:
 def test_interface_file_describes_what_status_replies() -> None:
     text = resources.files("appliance").joinpath("org.levee.varlink").read_text(encoding="utf-8")
     types = dict(re.findall(r"^type (\w+) (\(.*?\))$", text, re.MULTILINE | re.DOTALL))
-    method = text[text.index("method Status()") :]
+    method = re.split(r"\n\n", text[text.index("method Status()") :])[0]
     assert fields_of(method) == set(get_type_hints(report.StatusReport, {"Config": None}))
     assert fields_of(types["Usage"]) == set(get_type_hints(report.UsageReport))
     assert fields_of(types["Hold"]) == set(get_type_hints(report.HoldReport))
     assert fields_of(types["Service"]) == set(get_type_hints(report.ServiceReport))
     assert fields_of(types["Attack"]) == set(get_type_hints(report.AttackReport))
     assert fields_of(types["Queue"]) == set(get_type_hints(report.QueueReport))
+    assert fields_of(types["Backend"]) == set(get_type_hints(backends.BackendReport))
     assert f"state: ({', '.join(get_args(report.State))})" in text
 
 
