@@ -9,7 +9,6 @@ Part `gate` of `python -m bench`.
 
 from __future__ import annotations
 
-import mmap
 import os
 import statistics
 import time
@@ -17,7 +16,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from bpf.libbpf import pinned
 from scapy.layers.inet import IP, TCP
 from scapy.layers.l2 import Ether
 
@@ -165,7 +163,7 @@ def _gate(keep: Callable[[str, Run], None], seconds: int) -> None:
             if services == SERVICES[0]:
                 with _reason(one, "cookie_invalid"):
                     box.flood(_key(OUT, ACK), acks(box.shape), seconds)
-                _no_cookie_out(one)
+                levee.forget_cookies(one.pin("lv_keys"))
                 with _reason(one, "ack_no_cookie_out"):
                     box.flood(_key(NONE_OUT, ACK), acks(box.shape), seconds)
 
@@ -191,20 +189,6 @@ def _reason(one: levee.Levee, name: str) -> Iterator[None]:
     counted = {key: after[key] - before[key] for key in after}
     if counted[name] < _RIGHT_REASON_SHARE * sum(counted.values()):
         raise BenchError(f"what was to be counted as {name} was not", str({k: n for k, n in counted.items() if n}))
-
-
-_ISSUED_AT = (56, 96)  # of the two keys in struct lv_cookie_keys, cext/core/cookie.h
-
-
-def _no_cookie_out(one: levee.Levee) -> None:
-    """As it is 64 s after the last SYN: the programs are told that no cookie of either key is out."""
-    fd = pinned(one.pin("lv_keys"))
-    try:
-        with mmap.mmap(fd, mmap.PAGESIZE) as keys:
-            for at in _ISSUED_AT:
-                keys[at : at + 8] = bytes(8)
-    finally:
-        os.close(fd)
 
 
 # ---- what is said of it ----

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import mmap
 import os
 import subprocess
 import sys
@@ -17,12 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bpf.libbpf import pinned
+
 from bench.daemon import daemon
 from bench.errors import BenchError
 from bench.topology import BRIDGE_IF, INSIDE_IF, OUTSIDE_IF, SERVER_ADDRESS, SERVICE_PORT, run
 
 THROUGHPUT_PORT = 5201
 CONVERSATION_PORT = 5202
+_ISSUED_AT = (56, 96)  # of the two keys in struct lv_cookie_keys, cext/core/cookie.h
 PORTS = (SERVICE_PORT, THROUGHPUT_PORT, CONVERSATION_PORT)
 
 
@@ -55,6 +59,17 @@ def server_addresses(count: int) -> list[str]:
     """Addresses of `count` services, one after the other; the first is the server's."""
     first = int(ipaddress.IPv4Address(SERVER_ADDRESS))
     return [str(ipaddress.IPv4Address(first + number)) for number in range(count)]
+
+
+def forget_cookies(keys: Path) -> None:
+    """As it is 64 s after the last SYN: the programs are told that no cookie of either key is out."""
+    fd = pinned(keys)
+    try:
+        with mmap.mmap(fd, mmap.PAGESIZE) as memory:
+            for at in _ISSUED_AT:
+                memory[at : at + 8] = bytes(8)
+    finally:
+        os.close(fd)
 
 
 @contextmanager

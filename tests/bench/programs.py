@@ -78,9 +78,9 @@ class Frames:
 
     def __init__(self, objects: Loaded) -> None:
         self.programs: dict[str, Program] = objects.programs
-        self._plan = objects.map("lvb_plan", _PLAN.size)
-        self._answers = objects.map("lvb_answers", _ANSWERS.size)
-        self._measured = {kind: objects.map(f"lvb_{kind}_measured", 4) for kind in ("xdp", "tc")}
+        self._plan = objects.map("lvb_plan")
+        self._answers = objects.map("lvb_answers")
+        self._measured = {kind: objects.map(f"lvb_{kind}_measured") for kind in ("xdp", "tc")}
 
     def plan(self, plan: Plan) -> None:
         """What lvb_send and the lvb_*_case programs make from now on."""

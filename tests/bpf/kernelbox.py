@@ -148,8 +148,8 @@ class KernelBox:
             self.stats = gate.stats() + splice.stats()
             self.ring = RingPositions(folder / "lv_handovers")
             stack.callback(self.ring.close)
-            self._gate = gate.programs["lv_gate"]
-            self._splice = {
+            self.gate = gate.programs["lv_gate"]
+            self.splice = {
                 "outside": splice.programs["lv_splice_outside"],
                 "inside": splice.programs["lv_splice_inside"],
             }
@@ -169,7 +169,7 @@ class KernelBox:
         """One frame through the programs."""
         if side == "outside":
             before = self.ring.written
-            code, after = self._gate.run(frame)
+            code, after = self.gate.run(frame)
             verdict = _XDP[code]
             if verdict == "drop":
                 return Ran("drop" if self.ring.written == before else "handover", ("gate",), ())
@@ -178,7 +178,7 @@ class KernelBox:
             assert after == frame, "the gate changed a frame that it passed"
         way = (*(("gate",) if side == "outside" else ()), f"splice {side}")
         before = self.ring.written
-        code, after = self._splice[side].run(frame)
+        code, after = self.splice[side].run(frame)
         verdict = _TC[code]
         if verdict == "drop":
             return Ran("drop" if self.ring.written == before else "handover", way, ())

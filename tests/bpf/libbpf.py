@@ -52,6 +52,12 @@ class _RunOptions(ctypes.Structure):
     )
 
 
+class _MapInfo(ctypes.Structure):
+    """The beginning of struct bpf_map_info, linux/bpf.h."""
+
+    _fields_ = tuple((name, c_uint32) for name in ("type", "id", "key_size", "value_size", "max_entries", "map_flags"))
+
+
 def _library() -> ctypes.CDLL:
     lib = ctypes.CDLL("libbpf.so.1", use_errno=True)
     pointers = ("bpf_object__open_file", "bpf_object__next_map", "bpf_object__find_program_by_name")
@@ -75,6 +81,7 @@ def _library() -> ctypes.CDLL:
     lib.bpf_map_update_batch.argtypes = [c_int, c_char_p, c_char_p, c_void_p, c_void_p]
     lib.bpf_map_get_next_key.argtypes = [c_int, c_char_p, c_char_p]
     lib.bpf_xdp_attach.argtypes = [c_int, c_int, c_uint32, c_void_p]
+    lib.bpf_obj_get_info_by_fd.argtypes = [c_int, c_void_p, c_void_p]
     lib.bpf_obj_get.argtypes = [c_char_p]
     lib.bpf_prog_test_run_opts.argtypes = [c_int, c_void_p]
     return lib
@@ -153,27 +160,34 @@ def detach(ifindex: int) -> None:
 
 
 class Map:
-    """A map of fixed sizes. Valid as long as its file descriptor is."""
+    """A map that is not per CPU, with its sizes as the kernel has them. Valid as long as its file descriptor is."""
 
-    def __init__(self, fd: int, value_bytes: int) -> None:
+    def __init__(self, fd: int) -> None:
+        info = _MapInfo()
+        length = c_uint32(ctypes.sizeof(info))
+        _checked(_LIB.bpf_obj_get_info_by_fd(fd, ctypes.byref(info), ctypes.byref(length)), "bpf_obj_get_info_by_fd")
         self.fd = fd
-        self._value = ctypes.create_string_buffer(value_bytes)
+        self.key_bytes, self.value_bytes = int(info.key_size), int(info.value_size)
 
     def lookup(self, key: bytes) -> bytes:
-        _checked(_LIB.bpf_map_lookup_elem(self.fd, key, self._value), "bpf_map_lookup_elem")
-        return self._value.raw
+        value = ctypes.create_string_buffer(self.value_bytes)
+        _checked(_LIB.bpf_map_lookup_elem(self.fd, key, value), "bpf_map_lookup_elem")
+        return value.raw
 
     def update(self, key: bytes, value: bytes) -> None:
+        assert (len(key), len(value)) == (self.key_bytes, self.value_bytes), "not of this map's sizes"
         _checked(_LIB.bpf_map_update_elem(self.fd, key, value, 0), "bpf_map_update_elem")
 
-    def update_many(self, keys: bytes, values: bytes, count: int) -> None:
-        """Keys and values one behind the other."""
+    def update_many(self, keys: bytes, values: bytes) -> None:
+        """Keys one behind the other, and as many values."""
+        count = len(keys) // self.key_bytes
+        assert len(values) == count * self.value_bytes, "not of this map's sizes"
         done = c_uint32(count)
         _checked(_LIB.bpf_map_update_batch(self.fd, keys, values, ctypes.byref(done), None), "bpf_map_update_batch")
 
-    def first_key(self, key_bytes: int) -> bytes:
+    def first_key(self) -> bytes:
         """A key that is in the map."""
-        key = ctypes.create_string_buffer(key_bytes)
+        key = ctypes.create_string_buffer(self.key_bytes)
         _checked(_LIB.bpf_map_get_next_key(self.fd, None, key), "bpf_map_get_next_key")
         return key.raw
 
@@ -221,9 +235,9 @@ class Loaded:
             finally:
                 os.close(fd)
 
-    def map(self, name: str, value_bytes: int) -> Map:
+    def map(self, name: str) -> Map:
         """A map of the object, by name."""
-        return Map(_checked(_LIB.bpf_object__find_map_fd_by_name(self._object, name.encode()), name), value_bytes)
+        return Map(_checked(_LIB.bpf_object__find_map_fd_by_name(self._object, name.encode()), name))
 
     def stats(self) -> list[VerifierStats]:
         """What the verifier said of each program."""
