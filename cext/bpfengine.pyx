@@ -97,7 +97,6 @@ cdef extern from "bpf/kernelflows.h" nogil:
 
     void lv_kernel_start(lv_kernel_flows *kf)
     lv_verdict lv_kernel_packet(lv_kernel_flows *kf, lv_frame *frame)
-    void lv_kernel_complete(const lv_frame *frame)
     void lv_kernel_sweep(lv_kernel_flows *kf)
 
 cdef extern from "bpf/sharedstate.h" nogil:
@@ -449,7 +448,6 @@ cdef class BpfEngine:
     cdef void send_on(self, lv_frame *frame, u8 *start) noexcept nogil:
         """Send a packet that may go on out of the other NIC, with the tag that came out of band put back."""
         cdef u32 length = ETHERNET_BYTES + frame.len
-        lv_kernel_complete(frame)
         if frame.vlan_proto:
             memmove(start - TAG_BYTES, start, 12)
             start -= TAG_BYTES

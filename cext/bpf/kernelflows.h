@@ -106,6 +106,18 @@ LV_INLINE int lv_kernel_key(const struct lv_frame *f, struct lv_key *key)
     }
 }
 
+/* The programs see packets before a NIC, or what stands in for one, has completed their checksum (CHECKSUM_PARTIAL).
+ * From here they leave by a socket, where nobody does it; and translation must find a whole sum to correct. */
+LV_INLINE void lv_kernel_complete(const struct lv_frame *f)
+{
+    struct lv_pkt k;
+
+    lv_frame_begin(&k, f);
+    if (lv_parse(&k, f->data, f->data + f->len, f->proto) == LV_KIND_TCP && !k.ip.fragment &&
+        (u32)(k.ip.end - k.ip.l3) >= k.ip.total && !lv_tcp_checksum_ok(&k.ip) && lv_tcp_checksum_is_partial(&k.ip))
+        lv_tcp_checksum_complete(&k.ip);
+}
+
 /* A packet that the programs handed over. */
 LV_INLINE enum lv_verdict lv_kernel_packet(struct lv_kernel_flows *kf, struct lv_frame *frame)
 {
@@ -116,6 +128,7 @@ LV_INLINE enum lv_verdict lv_kernel_packet(struct lv_kernel_flows *kf, struct lv
     struct lv_flow *f;
     struct lv_key key;
 
+    lv_kernel_complete(frame);
     if (!lv_kernel_key(frame, &key))
         return lv_engine_packet(w, frame);
     hash = lv_table_hash(t, &key);
@@ -193,17 +206,6 @@ static void lv_kernel_start(struct lv_kernel_flows *kf)
     do
         lv_kernel_sweep(kf);
     while (kf->has_cursor);
-}
-
-/* A packet that goes on leaves by a socket, where nobody completes its checksum. */
-static void lv_kernel_complete(const struct lv_frame *f)
-{
-    struct lv_pkt k;
-
-    lv_frame_begin(&k, f);
-    if (lv_parse(&k, f->data, f->data + f->len, f->proto) == LV_KIND_TCP && !lv_tcp_checksum_ok(&k.ip) &&
-        lv_tcp_checksum_is_partial(&k.ip))
-        lv_tcp_checksum_complete(&k.ip);
 }
 
 #endif

@@ -20,7 +20,6 @@ static void lv_shared_adopt(struct lv_worker *w, struct lv_half *half, u32 sets_
     w->half.seed = seed;
     w->half.cursor = 0;
     w->ctx->learning.entry = learned;
-    w->ctx->config.partial_checksums = 1;
 }
 
 /* Cookies were counted where they were made, in the kernel; here every key may have some out. */

@@ -50,7 +50,7 @@ LV_INLINE enum lv_verdict lv_gate_syn(struct lv_worker *w, const struct lv_pkt *
         return lv_drop(w, service, LV_R_SIGNED);
     if (!lv_ip_checksum_ok(&k->ip))
         return lv_drop(w, service, LV_R_IP_CHECKSUM);
-    if (!lv_checksum_believed(w, &k->ip))
+    if (!lv_checksum_believed(&k->ip))
         return lv_drop(w, service, LV_R_TCP_CHECKSUM);
     e = lv_half_find(set, key);
     if (!lv_half_answers(e, &k->tcp, w->now_ms)) {
@@ -150,7 +150,7 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
     }
     if (reason == LV_R_COOKIE_ACCEPTED && !lv_ip_checksum_ok(&k->ip))
         reason = LV_R_IP_CHECKSUM;
-    if (reason == LV_R_COOKIE_ACCEPTED && !lv_checksum_believed(w, &k->ip))
+    if (reason == LV_R_COOKIE_ACCEPTED && !lv_checksum_believed(&k->ip))
         reason = LV_R_TCP_CHECKSUM;
     if (reason != LV_R_COOKIE_ACCEPTED) {
         lv_count_event(w, service, LV_E_COOKIE_BAD);

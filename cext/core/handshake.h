@@ -110,12 +110,10 @@ LV_INLINE void lv_handshake_start(struct lv_worker *w, struct lv_flow *f)
     lv_syn_timer(w, f);
 }
 
-/* Is the TCP checksum right, or left to be completed where that is possible? Only of a packet that is here as a whole. */
-LV_INLINE int lv_checksum_believed(const struct lv_worker *w, const struct lv_ip *ip)
+/* Is the TCP checksum right? Only of a packet that is here as a whole. */
+LV_INLINE int lv_checksum_believed(const struct lv_ip *ip)
 {
-    if ((u32)(ip->end - ip->l3) < ip->total)
-        return 0;
-    return lv_tcp_checksum_ok(ip) || (w->ctx->config.partial_checksums && lv_tcp_checksum_is_partial(ip));
+    return (u32)(ip->end - ip->l3) >= ip->total && lv_tcp_checksum_ok(ip);
 }
 
 /* Hold the data and FIN of a segment if they are the next ones. The checksum is verified here, because what is held
@@ -128,7 +126,7 @@ LV_INLINE enum lv_reason lv_hold_segment(struct lv_worker *w, struct lv_flow *f,
 
     if (!k->tcp.payload_len && !(k->tcp.flags & LV_FIN))
         return LV_R_EARLY;
-    if (!lv_checksum_believed(w, &k->ip))
+    if (!lv_checksum_believed(&k->ip))
         return LV_R_TCP_CHECKSUM;
     /* LIMIT: urgent data before the server's answer is left to the client's retransmission, not held. */
     if (skip > k->tcp.payload_len || (k->tcp.flags & LV_URG) || (f->c.flags & LV_F_FIN_C))

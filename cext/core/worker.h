@@ -43,8 +43,7 @@ struct lv_config {
     u32 offered_window; /* of our SYN-ACKs: what is held of one flow, at most 65535 */
     u8 out_layer[2];    /* enum lv_layer towards each side */
     u8 secret[LV_SECRET_BYTES];
-    u32 ts_offset;        /* so that our timestamps do not tell the uptime */
-    u8 partial_checksums; /* packets are seen before a NIC (or its stand-in) has completed their checksum */
+    u32 ts_offset; /* so that our timestamps do not tell the uptime */
 };
 
 struct lv_timer {

@@ -100,7 +100,6 @@ static void box_open(u8 policy, u8 wscale)
     box.ctx.config.offered_window = policy & 32 ? 65535 : HOLD_BYTES;
     box.ctx.config.out_layer[LV_OUTSIDE] = policy & 64 ? LV_L3 : LV_L2;
     box.ctx.config.out_layer[LV_INSIDE] = policy & 128 ? LV_L3 : LV_L2;
-    box.ctx.config.partial_checksums = wscale >> 7;
     box.ctx.learning.entry = learned;
     lv_table_attach(&box.ctx.table, box.flow, FLOWS, box.head, HEADS);
     lv_hold_init(&box.ctx.hold, box.block, BLOCKS, HOLD_BYTES);

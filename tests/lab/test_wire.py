@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import statistics
 import threading
@@ -141,6 +142,21 @@ def test_what_a_sender_leaves_to_its_nic_arrives_as_frames(lab: Lab, family: int
             sender.join()
         sources = {frame.data[6:12].hex(":") for frame in seen.frames() if not frame.sent}
     assert sources == {neighbour_mac(lab.mode, at_client=True)}
+
+
+def test_data_that_waited_behind_the_servers_answer(lab: Lab, family: int) -> None:
+    """Both are there when the box has time again: the answer opens the connection, then comes data of a kernel that
+    left the checksum to its NIC. It is translated, and arrives with a right one (crafted ends verify each)."""
+    with lab.crafted_server(family) as server, lab.connect(family, server.local_port) as client:
+        syn = server.expect("S")
+        lab.process.signal(signal.SIGSTOP)
+        try:
+            server.answer(syn)
+            client.sendall(b"patience")
+        finally:
+            lab.process.signal(signal.SIGCONT)
+        server.expect("A", lambda p: p[TCP].ack == server.seq)
+        assert server.expect_data(8, AT_ONCE_S) == b"patience"
 
 
 # ---- closed port

@@ -99,6 +99,10 @@ class Lab:
     def arrived(self) -> dict[str, int]:
         return counters.read(self.names)
 
+    def damaged(self) -> int:
+        """Segments that the kernels of both ends threw away for a wrong checksum (Tcp InCsumErrors, both families)."""
+        return sum(_damaged(namespace) for namespace in (self.names.client, self.names.server))
+
     def crafted_client(
         self, family: int, remote_port: int, *, host: int = 1, local_port: int | None = None
     ) -> Endpoint:
@@ -155,6 +159,12 @@ class Lab:
 
 def _domain(family: int) -> socket.AddressFamily:
     return socket.AF_INET if family == 4 else socket.AF_INET6
+
+
+def _damaged(namespace: str) -> int:
+    lines = run(["cat", "/proc/net/snmp"], namespace=namespace).stdout.splitlines()
+    names, values = (line.split() for line in lines if line.startswith("Tcp:"))
+    return int(values[names.index("InCsumErrors")])
 
 
 def protected_and_direct(mode: Mode, engine: str, names: Names) -> str:
