@@ -8,8 +8,16 @@ import os
 import socket
 from pathlib import Path
 
-from appliance.errors import OperatorError
-from appliance.varlink import END, BrokenMessageError, decode, encode
+from appliance.errors import ConfigError, OperatorError, Problem
+from appliance.varlink import (
+    CONFIGURATION_REFUSED,
+    END,
+    PERMISSION_DENIED,
+    REFUSED,
+    BrokenMessageError,
+    decode,
+    encode,
+)
 
 DEFAULT_SOCKET = Path("/run/levee/control.sock")
 SOCKET_VARIABLE = "LEVEE_SOCKET"
@@ -22,11 +30,13 @@ def socket_path(given: Path | None) -> Path:
     return given or Path(os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET)
 
 
-def call(path: Path, method: str, parameters: dict[str, object] | None = None) -> dict[str, object]:
+def call(
+    path: Path, method: str, parameters: dict[str, object] | None = None, *, timeout_s: float = TIMEOUT_S
+) -> dict[str, object]:
     """The parameters of the reply. Raises OperatorError when there is no daemon, or when it replies with an error."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(TIMEOUT_S)
+            connection.settimeout(timeout_s)
             connection.connect(os.fspath(path))
             connection.sendall(encode({"method": method, "parameters": parameters or {}}))
             reply = decode(_receive(connection))
@@ -42,8 +52,23 @@ def call(path: Path, method: str, parameters: dict[str, object] | None = None) -
     found = reply.get("parameters")
     result = found if isinstance(found, dict) else {}
     if "error" in reply:
-        raise OperatorError(f"{path}: {method}: {reply['error']} {result}", "is the daemon of another version?")
+        raise _refusal(path, method, str(reply["error"]), result)
     return result
+
+
+def _refusal(path: Path, method: str, name: str, parameters: dict[str, object]) -> OperatorError:
+    """What the daemon said, as its own error here."""
+    interface, _, short = name.rpartition(".")
+    if interface == "org.levee" and short == CONFIGURATION_REFUSED:
+        problems = parameters.get("problems")
+        found = [Problem(**one) for one in problems] if isinstance(problems, list) else []
+        return ConfigError(str(parameters.get("file")), found)
+    if interface == "org.levee" and short == REFUSED:
+        return OperatorError(str(parameters.get("message")), str(parameters.get("hint")))
+    if interface == "org.levee" and short == PERMISSION_DENIED:
+        hint = "ask as root, or as a member of the group that control.changers names"
+        return OperatorError(f"{method}: you may look, but not change anything", hint)
+    return OperatorError(f"{path}: {method}: {name} {parameters}", "is the daemon of another version?")
 
 
 def _receive(connection: socket.socket) -> bytes:

@@ -31,7 +31,18 @@ from appliance.addresses import (
     parse_ports,
 )
 from appliance.errors import WrongValue, shown
-from appliance.values import absolute_path, choice, flag, interface, service_name, size, size_text, whole, window_scale
+from appliance.values import (
+    absolute_path,
+    choice,
+    flag,
+    group_name,
+    interface,
+    service_name,
+    size,
+    size_text,
+    whole,
+    window_scale,
+)
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MAX_QUEUE = 65535
@@ -96,6 +107,7 @@ def _cores() -> int:
 Flag = Annotated[bool, PlainValidator(flag)]
 Interface = Annotated[str, PlainValidator(interface)]
 ServiceName = Annotated[str, PlainValidator(service_name)]
+GroupName = Annotated[str, PlainValidator(group_name)]
 Address = Annotated[AddressRange, PlainValidator(_address)]
 Port = Annotated[PortRange, PlainValidator(parse_ports)]
 Vlan = Annotated[int, PlainValidator(whole(1, 4094))]
@@ -214,6 +226,17 @@ class Cookie(Model):
     secret_file: AbsolutePath | None = None
 
 
+class Control(Model):
+    """Who may use the control socket besides root: names of groups.
+
+    `readers` may ask, by default the group levee runs in; `changers` may change too, by default nobody. The socket file
+    belongs to the readers' group, so a changer has to be a member of both.
+    """
+
+    readers: GroupName | None = None
+    changers: GroupName | None = None
+
+
 class Config(Model):
     """The whole file."""
 
@@ -231,6 +254,7 @@ class Config(Model):
     nfqueue: Nfqueue = Field(default_factory=Nfqueue)
     bpf: Bpf = Bpf()
     cookie: Cookie = Cookie()
+    control: Control = Control()
     runtime_dir: RuntimeDir = Path("/run/levee")
     state_dir: AbsolutePath = Path("/var/lib/levee")
 

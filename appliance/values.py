@@ -14,6 +14,7 @@ from appliance.errors import WrongValue, shown
 # backslash and star are ours: nftables would read them as something else.
 INTERFACE_NAME = re.compile(r'[^\s/:"*\\\x00-\x20\x7f]{1,15}\Z')
 SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
+GROUP_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")  # groupadd(8), Debian's NAME_REGEX without the trailing $
 SIZE = re.compile(r"(0|[1-9][0-9]{0,12})(B|KiB|MiB|GiB)\Z")
 UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 MAX_WSCALE = 14  # RFC 7323 section 2.3
@@ -94,6 +95,13 @@ def interface(value: object) -> str:
     if type(value) in (int, float):
         right = f'"{value}" in quotes, if the interface has that name'
     raise WrongValue(f"{shown(value)} is not the name of an interface", right)
+
+
+def group_name(value: object) -> str:
+    """The name of a group of users; whether it exists is not asked."""
+    if isinstance(value, str) and GROUP_NAME.match(value):
+        return value
+    raise WrongValue(f"{shown(value)} is not the name of a group", "a name like adm or levee-admin")
 
 
 def absolute_path(value: object) -> Path:

@@ -23,7 +23,7 @@ from netlab.appliance import command
 from netlab.process import in_namespace, run
 from netlab.topology import Mode
 
-from appliance import client
+from appliance import client, exits
 from appliance.errors import OperatorError
 from cext.netlink import QueueSocket
 
@@ -245,7 +245,7 @@ def test_reload_takes_services_and_exceptions(box: Box) -> None:
     child = box.start()
     box.configure("services:\n  mail: {addresses: [198.19.0.25], ports: [25]}\nexcept: [192.0.2.9]\n")
     child.send_signal(signal.SIGHUP)
-    box.wait(lambda: "mail" in box.status()["services"])
+    box.wait(lambda: "mail" in box.status()["services"] and "198.19.0.25 . 25" in box.rules())
     text = box.rules()
     assert "198.19.0.25 . 25" in text
     assert "192.0.2.9" in text
@@ -289,11 +289,11 @@ def test_reload_says_what_needs_a_restart(box: Box) -> None:
 def test_a_second_daemon_is_refused(box: Box) -> None:
     child = box.start()
     second = box.spawn()
-    assert second.wait(LIMIT_S) == 1
+    assert second.wait(LIMIT_S) == exits.ERROR
     assert f"levee is running already (process {child.pid})" in said(second)
     box.configure(runtime="elsewhere")
     third = box.spawn()
-    assert third.wait(LIMIT_S) == 1
+    assert third.wait(LIMIT_S) == exits.ERROR
     assert "another levee is running in this network namespace" in said(third)
     assert box.answers()
     assert box.table in box.rules()
@@ -305,7 +305,7 @@ def test_a_queue_that_is_taken_is_explained_and_nothing_is_loaded(box: Box) -> N
     box.configure(nfqueue="queues: 2, first_queue: 7")
     with taken_queue(box.namespace, 8):
         child = box.spawn()
-        assert child.wait(LIMIT_S) == 1
+        assert child.wait(LIMIT_S) == exits.ERROR
         log = said(child)
     assert "Traceback" not in log
     assert "queue 8" in log
@@ -336,7 +336,7 @@ def test_two_capabilities_are_enough(box: Box) -> None:
 @pytest.mark.deep
 def test_without_capabilities_the_way_out_is_named(box: Box) -> None:
     child = box.spawn("setpriv", "--bounding-set", "-all")
-    assert child.wait(LIMIT_S) == 1
+    assert child.wait(LIMIT_S) == exits.ERROR
     log = said(child)
     assert "Traceback" not in log
     assert "levee: hint: run it as root, or give it the capabilities CAP_NET_ADMIN and CAP_NET_RAW" in log
@@ -361,7 +361,7 @@ def test_forwarding_that_is_off_is_a_problem_until_it_is_on(box: Box) -> None:
 def test_a_missing_interface_is_explained(box: Box) -> None:
     run(["ip", "link", "del", "inside"], namespace=box.namespace)
     child = box.spawn()
-    assert child.wait(LIMIT_S) == 1
+    assert child.wait(LIMIT_S) == exits.ERROR
     assert said(child).splitlines() == [
         "levee: error: no such interface: inside: inside",
         "levee: hint: there are: br0, lo, outside, outside-far",
@@ -375,7 +375,7 @@ def test_a_damaged_secret_is_explained(box: Box) -> None:
     secret.write_text("abc")
     secret.chmod(0o600)
     child = box.spawn()
-    assert child.wait(LIMIT_S) == 1
+    assert child.wait(LIMIT_S) == exits.ERROR
     assert f"{secret}: has 3 characters, 64 hexadecimal digits would be right" in said(child)
     assert box.table not in box.rules()
 
@@ -409,7 +409,7 @@ def test_bridge_mode_without_the_kernels_help_is_refused_with_a_way_out(tmp_path
     box.configure()
     with namespace(box.namespace):
         child = box.spawn()
-        assert child.wait(LIMIT_S) == 1
+        assert child.wait(LIMIT_S) == exits.ERROR
         assert said(child).splitlines() == [
             (
                 "levee: error: mode: bridge needs nftables' queue expression, which this kernel does not have "

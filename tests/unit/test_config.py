@@ -15,7 +15,7 @@ from appliance.addresses import ALL_PORTS, AddressRange, PortRange, parse_addres
 from appliance.config import load, loads
 from appliance.engine import dataplane_config, service_spec
 from appliance.errors import OperatorError
-from appliance.models import Bpf, Config, Cookie, Limits, Nfqueue, ServerOptions, Service
+from appliance.models import Bpf, Config, Control, Cookie, Limits, Nfqueue, ServerOptions, Service
 from appliance.values import size_text
 from appliance.yamldoc import parse, resolve
 from cext.dataplane import Dataplane, DataplaneConfig
@@ -68,6 +68,7 @@ def test_complete_example_has_every_key() -> None:
         (Nfqueue, raw["nfqueue"]),
         (Bpf, raw["bpf"]),
         (Cookie, raw["cookie"]),
+        (Control, {}),
     ]
     for model, values in parts:
         assert keys_of(model) - commented == set(values), model.__name__

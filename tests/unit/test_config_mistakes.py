@@ -73,6 +73,10 @@ SINGLE = {
         GOOD + "engine: bpf\n",
         "9:9: engine: bpf serves mode: bridge only, nfqueue, or auto, or mode: bridge would be right",
     ),
+    "group that cannot be one": (
+        GOOD + "control: {changers: My Admins}\n",
+        "9:21: control.changers: My Admins is not the name of a group, a name like adm or levee-admin would be right",
+    ),
     # keys
     "key misspelt": (
         changed("outside:", "outsid:") + "outside: eth0\n",
@@ -93,8 +97,8 @@ SINGLE = {
     "key of a service at the top": (
         GOOD + "ports: [80]\n",
         (
-            "9:1: ports: is not a known key, one of bpf, bridge, cookie, engine, except, inside, limits, mode, "
-            "nfqueue, outside, runtime_dir, services, state_dir, version would be right"
+            "9:1: ports: is not a known key, one of bpf, bridge, control, cookie, engine, except, inside, limits, "
+            "mode, nfqueue, outside, runtime_dir, services, state_dir, version would be right"
         ),
     ),
     "key of the limits misspelt": (

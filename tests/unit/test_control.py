@@ -4,42 +4,93 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import selectors
 import socket
 import stat
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import ClassVar, get_args, get_type_hints
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance import backends, client, control, report, varlink
-from appliance.control import MAX_CONNECTIONS, MAX_STILL_S, ControlServer
-from appliance.errors import OperatorError
-from appliance.varlink import END, MAX_MESSAGE_BYTES, BrokenMessageError, CallError, Parameters, Service
+from appliance.control import FOR_CHANGERS, MAX_CONNECTIONS, MAX_STILL_S, ControlServer
+from appliance.errors import ConfigError, OperatorError, Problem
+from appliance.jobs import Jobs
+from appliance.roles import Access, Caller, Role
+from appliance.varlink import END, MAX_CALL_BYTES, BrokenMessageError, Call, CallError, Method, Parameters, Service
 
 DESCRIPTION = "# A test.\ninterface org.test\n\nmethod Echo(text: string) -> (text: string)\n"
 BIG_BYTES = 4 << 20
 
 
-def echo(parameters: Parameters) -> Parameters:
-    return {"text": parameters.get("text")}
+NOBODY = 65534  # a group that no test process is in
 
 
-def fail(parameters: Parameters) -> Parameters:
-    raise CallError("org.test.Failed", {"why": parameters.get("why")})
+def echo(call: Call) -> Parameters:
+    return {"text": call.parameters.get("text")}
 
 
-def big(_parameters: Parameters) -> Parameters:
+def fail(call: Call) -> Parameters:
+    raise CallError("org.test.Failed", {"why": call.text("why")})
+
+
+def big(_call: Call) -> Parameters:
     return {"text": "x" * BIG_BYTES}
 
 
-SERVICE = Service(version="1.2.3", description=DESCRIPTION, methods={"Echo": echo, "Fail": fail, "Big": big})
+def refuse(call: Call) -> Parameters:
+    if call.flag("config"):
+        raise ConfigError("levee.yaml", [Problem(3, 7, "mode", "is wrong", "this would be right")])
+    raise OperatorError("it cannot be done", "do something else")
+
+
+def who(call: Call) -> Parameters:
+    return {"pid": call.caller.pid, "uid": call.caller.uid, "user": call.caller.user, "role": call.caller.role.name}
+
+
+class Gate:
+    """A slow method: it stands until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Event()
+        self.open = threading.Event()
+
+    def __call__(self, call: Call) -> Parameters:
+        self.entered.set()
+        assert self.open.wait(60)
+        return {"text": call.text("text")}
+
+
+def service(gate: Gate | None = None) -> Service:
+    methods = {
+        "Echo": Method(echo),
+        "Fail": Method(fail),
+        "Big": Method(big),
+        "Refuse": Method(refuse),
+        "Who": Method(who),
+        "Change": Method(echo, Role.CHANGER),
+        "Slow": Method(gate or Gate(), slow=True),
+    }
+    return Service(version="1.2.3", description=DESCRIPTION, methods=methods)
+
+
+class Doorman(Access):
+    """Takes the test's own process for what it is told to be."""
+
+    said: ClassVar[Role | None] = Role.CHANGER
+
+    def role(self, uid: int, groups: set[int]) -> Role | None:  # noqa: ARG002
+        return self.said
 
 
 class Clock:
@@ -58,8 +109,11 @@ class Host:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.clock = Clock()
+        self.gate = Gate()
         self.selector = selectors.DefaultSelector()
-        self.server = ControlServer(path, SERVICE, self.selector, self.clock)
+        self.jobs = Jobs(self.selector)
+        access = Doorman(readers=os.getegid())
+        self.server = ControlServer(path, service(self.gate), access, self.jobs, self.selector, self.clock)
         self.clients: list[socket.socket] = []
 
     def client(self) -> socket.socket:
@@ -97,15 +151,30 @@ class Host:
             received += part
         return [json.loads(reply) for reply in received.split(END) if reply]
 
+    def send(self, one: socket.socket, data: bytes) -> None:
+        """More than a socket holds at once; ends early when the server ends the connection."""
+        left = memoryview(data)
+        while left:
+            try:
+                left = left[one.send(left) :]
+            except BlockingIOError:
+                self.turns()
+            except ConnectionError:
+                break
+        self.turns()
+
     def close(self) -> None:
         for one in self.clients:
             one.close()
+        self.gate.open.set()
         self.server.close()
+        self.jobs.close()
         self.selector.close()
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    monkeypatch.setattr(Doorman, "said", Role.CHANGER)
     server = Host(tmp_path / "control.sock")
     yield server
     server.close()
@@ -208,9 +277,8 @@ def ended(one: socket.socket) -> bool:
         b'{"method": 1}\0',
         b"\xff\xfe\0",
         b"[" * 30000 + b"\0",
-        b"x" * (MAX_MESSAGE_BYTES + 1 + (16 << 10)),
     ],
-    ids=["empty", "text", "list", "string", "no-method", "number", "not-utf-8", "deep", "endless"],
+    ids=["empty", "text", "list", "string", "no-method", "number", "not-utf-8", "deep"],
 )
 def test_what_is_no_call_ends_its_connection_and_no_other(host: Host, data: bytes) -> None:
     other, one = host.client(), host.client()
@@ -246,6 +314,167 @@ def test_clients_take_turns(host: Host) -> None:
     assert END in modest.recv(1000)
 
 
+@pytest.mark.parametrize("role", Role)
+def test_a_call_has_an_end(host: Host, role: Role, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Doorman, "said", role)
+    most = MAX_CALL_BYTES[role]
+    one, other = host.client(), host.client()
+    host.send(one, call("org.test.Who", padding="x" * (most - 100)))
+    assert END in one.recv(1 << 16)
+    host.send(one, b"x" * (most + (1 << 20)))
+    assert ended(one)
+    assert host.ask(other, call("org.test.Echo", text="fine")) == [{"parameters": {"text": "fine"}}]
+
+
+def test_a_reader_asks_and_changes_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Doorman, "said", Role.READER)
+    replies = host.ask(host.client(), call("org.test.Echo", text="x"), call("org.test.Change", text="x"))
+    assert replies == [
+        {"parameters": {"text": "x"}},
+        {"error": "org.test.PermissionDenied", "parameters": {"method": "org.test.Change"}},
+    ]
+
+
+def test_a_changer_asks_and_changes(host: Host) -> None:
+    replies = host.ask(host.client(), call("org.test.Echo", text="x"), call("org.test.Change", text="y"))
+    assert replies == [{"parameters": {"text": "x"}}, {"parameters": {"text": "y"}}]
+
+
+def test_a_stranger_is_shown_out(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Doorman, "said", None)
+    assert ended(host.client())
+
+
+def test_the_caller_is_who_the_kernel_says(host: Host) -> None:
+    (reply,) = host.ask(host.client(), call("org.test.Who"))
+    user = pwd.getpwuid(os.getuid()).pw_name
+    assert reply["parameters"] == {"pid": os.getpid(), "uid": os.getuid(), "user": user, "role": "CHANGER"}
+
+
+def test_roles_by_user_and_group() -> None:
+    access = Access(readers=101, changers=102)
+    stranger = os.geteuid() + 1
+    assert access.role(0, set()) is Role.CHANGER
+    assert access.role(os.geteuid(), set()) is Role.CHANGER
+    assert access.role(stranger, {101}) is Role.READER
+    assert access.role(stranger, {7, 102}) is Role.CHANGER
+    assert access.role(stranger, {7}) is None
+    assert Access(readers=101).role(stranger, {7}) is None
+
+
+def test_supplementary_groups_of_another_user_count(tmp_path: Path) -> None:
+    """Real credentials: a process of another user, with and without the group."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    path = tmp_path / "peer.sock"
+    access = Access(readers=4242, changers=4343)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(os.fspath(path))
+        path.chmod(0o777)
+        for folder in (tmp_path, *tmp_path.parents[:2]):
+            folder.chmod(0o755)
+        listener.listen()
+        for groups, role in (([4242], Role.READER), ([7, 4343], Role.CHANGER), ([7], None), ([], None)):
+            program = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({str(path)!r}); s.recv(1)"
+            child = subprocess.Popen([sys.executable, "-c", program], user=NOBODY, group=NOBODY, extra_groups=groups)
+            peer, _ = listener.accept()
+            with peer:
+                found = access.caller(peer)
+            child.wait(60)
+            assert (found.role if found else None) == role, groups
+
+
+def test_a_group_that_does_not_exist_is_explained() -> None:
+    with pytest.raises(OperatorError, match=r"control\.changers: there is no group no-such-group"):
+        Access.of_groups(None, "no-such-group")
+    assert Access.of_groups(None, None) == Access(os.getegid(), None)
+
+
+def test_a_slow_answer_holds_up_nobody(host: Host) -> None:
+    slow, quick = host.client(), host.client()
+    assert host.ask(slow, call("org.test.Slow", text="s"), call("org.test.Echo", text="after")) == []
+    assert host.gate.entered.wait(60)
+    assert host.turns() < 1000, "the loop spins while it waits"
+    assert host.ask(quick, call("org.test.Echo", text="q")) == [{"parameters": {"text": "q"}}]
+    host.clock.now_s += MAX_STILL_S + 1
+    host.server.sweep()  # who waits for an answer does not stand still
+    host.gate.open.set()
+    received = bytearray()
+    slow.setblocking(False)
+    while received.count(END) < 2:
+        host.selector.select(60)
+        host.turns()
+        with suppress(BlockingIOError):
+            received += slow.recv(1 << 16)
+    replies = [json.loads(reply) for reply in received.split(END) if reply]
+    assert replies == [{"parameters": {"text": "s"}}, {"parameters": {"text": "after"}}]
+
+
+def test_slow_answers_come_one_at_a_time_and_a_client_that_went_away_is_no_harm(host: Host) -> None:
+    first, second = host.client(), host.client()
+    host.ask(first, call("org.test.Slow", text="1"))
+    host.ask(second, call("org.test.Slow", text="2"))
+    first.close()
+    host.gate.open.set()
+    received = b""
+    while not received.endswith(END):
+        host.selector.select(60)
+        host.turns()
+        with suppress(BlockingIOError):
+            received += second.recv(1 << 16)
+    assert json.loads(received[:-1]) == {"parameters": {"text": "2"}}
+
+
+def test_a_server_may_close_while_an_answer_is_waited_for(tmp_path: Path) -> None:
+    server = Host(tmp_path / "control.sock")
+    server.ask(server.client(), call("org.test.Slow", text="1"))
+    assert server.gate.entered.wait(60)
+    server.close()
+
+
+def test_what_a_job_raises_ends_the_loop() -> None:
+    with selectors.DefaultSelector() as selector:
+        jobs = Jobs(selector)
+        jobs.submit(lambda: 1 // 0, print)
+        ((key, events),) = selector.select(60)
+        with pytest.raises(ZeroDivisionError):
+            key.data(events)
+        jobs.close()
+
+
+def test_an_operator_error_reaches_the_client(tmp_path: Path) -> None:
+    description = DESCRIPTION.replace("org.test", "org.levee")
+    methods = {"Refuse": Method(refuse), "Change": Method(echo, Role.CHANGER)}
+    answering = Service(version="1", description=description, methods=methods)
+    path = tmp_path / "one.sock"
+    reader = Caller(1, NOBODY, Role.READER)
+
+    def ask(method: str, **parameters: object) -> OperatorError:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            path.unlink(missing_ok=True)
+            listener.bind(os.fspath(path))
+            listener.listen(1)
+
+            def serve() -> None:
+                peer, _ = listener.accept()
+                with peer:
+                    peer.sendall(answering.answer(peer.recv(1 << 16)[:-1], reader).give())
+
+            thread = threading.Thread(target=serve)
+            thread.start()
+            with pytest.raises(OperatorError) as caught:
+                client.call(path, f"org.levee.{method}", parameters)
+            thread.join()
+            return caught.value
+
+    plain = ask("Refuse")
+    assert (plain.message, plain.hint) == ("it cannot be done", "do something else")
+    config = ask("Refuse", config=True)
+    assert isinstance(config, ConfigError)
+    assert config.message == "levee.yaml:3:7: mode: is wrong, this would be right"
+    assert ask("Change").message == "org.levee.Change: you may look, but not change anything"
+
+
 def test_connections_are_limited(host: Host) -> None:
     clients = [host.client() for _ in range(MAX_CONNECTIONS)]
     assert ended(host.client())
@@ -253,6 +482,15 @@ def test_connections_are_limited(host: Host) -> None:
     clients[1].close()
     host.turns()
     assert not ended(host.client())
+
+
+def test_readers_leave_room_for_changers(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Doorman, "said", Role.READER)
+    for _ in range(MAX_CONNECTIONS - FOR_CHANGERS):
+        host.client()
+    assert ended(host.client())
+    monkeypatch.setattr(Doorman, "said", Role.CHANGER)
+    assert host.ask(host.client(), call("org.test.Change", text="x")) == [{"parameters": {"text": "x"}}]
 
 
 def test_connections_that_stand_still_are_ended(host: Host) -> None:
@@ -271,7 +509,7 @@ def test_a_client_that_vanishes_is_forgotten(host: Host) -> None:
     one.sendall(call("org.test.Big"))
     one.close()
     host.turns()
-    assert len(host.selector.get_map()) == 1
+    assert len(host.selector.get_map()) == 2, "the listener and the pipe of the jobs"
 
 
 def test_socket_may_be_used_by_owner_and_group_only(host: Host) -> None:
@@ -292,7 +530,9 @@ def test_socket_left_behind_is_replaced_and_removed_at_the_end(tmp_path: Path) -
 
 def test_folder_that_is_missing_is_an_operator_error(tmp_path: Path) -> None:
     with selectors.DefaultSelector() as selector, pytest.raises(OperatorError, match="no control socket"):
-        ControlServer(tmp_path / "missing" / "control.sock", SERVICE, selector, Clock())
+        ControlServer(
+            tmp_path / "missing" / "control.sock", service(), Access(os.getegid()), Jobs(selector), selector, Clock()
+        )
 
 
 @given(st.binary())
@@ -316,7 +556,7 @@ def fields_of(block: str) -> set[str]:
 def test_interface_file_describes_what_status_replies() -> None:
     text = resources.files("appliance").joinpath("org.levee.varlink").read_text(encoding="utf-8")
     types = dict(re.findall(r"^type (\w+) (\(.*?\))$", text, re.MULTILINE | re.DOTALL))
-    method = re.split(r"\n\n", text[text.index("method Status()") :])[0]
+    method = text[text.index("method Status()") :].split("\n\n")[0]
     assert fields_of(method) == set(get_type_hints(report.StatusReport, {"Config": None}))
     assert fields_of(types["Usage"]) == set(get_type_hints(report.UsageReport))
     assert fields_of(types["Hold"]) == set(get_type_hints(report.HoldReport))
@@ -345,4 +585,12 @@ def test_client_finds_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_limits_are_what_the_readme_says() -> None:
-    assert (control.MAX_CONNECTIONS, varlink.MAX_MESSAGE_BYTES, control.SOCKET_MODE) == (64, 65536, 0o660)
+    assert (control.MAX_CONNECTIONS, control.FOR_CHANGERS, control.SOCKET_MODE) == (64, 8, 0o660)
+    assert MAX_CALL_BYTES == {Role.READER: 64 << 10, Role.CHANGER: 8 << 20}
+
+
+def test_every_method_of_the_interface_file_is_in_the_table_and_the_other_way_round() -> None:
+    text = resources.files("appliance").joinpath("org.levee.varlink").read_text(encoding="utf-8")
+    source = resources.files("appliance").joinpath("daemon.py").read_text(encoding="utf-8")
+    table = source[source.index("def _methods(") :].split("\n\n")[0]
+    assert set(re.findall(r'"(\w+)": Method\(', table)) == set(re.findall(r"^method (\w+)\(", text, re.MULTILINE))

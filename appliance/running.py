@@ -1,0 +1,97 @@
+"""The configuration in force, and the parts that carry it out: an engine, and what steers packets to it.
+
+Owns the change from one configuration to the next, all or nothing, and the rules while they are needed. Called by
+daemon.py: at start and stop in its loop, in between only as jobs (jobs.py), so that two changes never meet and waiting
+for nft holds up nobody. Must not know the control socket.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from appliance import rules
+from appliance.errors import OperatorError
+from appliance.models import Config
+
+if TYPE_CHECKING:
+    from appliance.engines import Chosen
+    from appliance.models import Service
+
+LOG = logging.getLogger(__name__)
+
+# What a running box can take over; the rest is fixed when its engine is made.
+CHANGEABLE = frozenset({"services", "excepted"})
+
+
+def fixed_differences(one: Config, other: Config) -> list[str]:
+    """The keys, as in the file, in which they differ and which only a restart can change."""
+    return [
+        field.alias or name
+        for name, field in Config.model_fields.items()
+        if name not in CHANGEABLE and getattr(one, name) != getattr(other, name)
+    ]
+
+
+class Running:
+    """One engine at work. `config` is replaced as a whole, so it may be read at any time from anywhere."""
+
+    def __init__(self, config: Config, chosen: Chosen) -> None:
+        self.config = config
+        self.chosen = chosen
+        self.engine = chosen.engine
+        self.steering = chosen.steering
+        # Services whose packets are still steered although they are no longer protected: their open connections have
+        # to be translated to their end. After a restart that may be any that is off.
+        self._draining: tuple[Service, ...] = ()
+        if self.has_flows():
+            self._draining = tuple(service for service in config.services.values() if service.protect == "off")
+
+    def has_flows(self) -> bool:
+        """Whether any connection is open through the box."""
+        return self.engine.occupancy()["flows_used"] > 0
+
+    def steer(self) -> None:
+        """Loads the rules. Raises OperatorError."""
+        self.steering.apply(self.config, self._steered())
+
+    def stop_steering(self) -> None:
+        """Takes the rules away, unless they are to stay. Raises OperatorError."""
+        policy = self.config.bpf if self.engine.name == "bpf" else self.config.nfqueue
+        if policy.on_stop == "remove":
+            self.steering.remove(self.config)
+
+    def guard(self) -> bool:
+        """Whether the rules had to be loaded again: others may flush them. Raises OperatorError when they cannot be.
+
+        What was steered for open connections only may have done its duty: then it goes.
+        """
+        if self._draining and not self.has_flows():
+            self._draining = ()
+            self.steer()
+        elif not self.steering.present(self.config):
+            self.steer()
+            return True
+        return False
+
+    def take_over(self, wanted: Config) -> list[str]:
+        """Puts what can be changed in force; returns the keys of the rest, which need a restart.
+
+        Raises OperatorError, and then everything is as it was.
+        """
+        before = self.config, self._draining
+        steered = self._steered()
+        self.config = self.config.model_copy(update={name: getattr(wanted, name) for name in CHANGEABLE})
+        protected = rules.steered_services(self.config)
+        self._draining = tuple(one for one in steered if one not in protected) if self.has_flows() else ()
+        self.engine.set_services(self.config)
+        try:
+            self.steer()
+        except OperatorError:
+            self.config, self._draining = before
+            self.engine.set_services(self.config)
+            raise
+        return fixed_differences(self.config, wanted)
+
+    def _steered(self) -> tuple[Service, ...]:
+        return (*rules.steered_services(self.config), *self._draining)
