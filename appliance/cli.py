@@ -6,6 +6,7 @@ exits.py: 0 done, 3 an error that was explained on stderr. Must not know what th
 
 import argparse
 import importlib
+import keyword
 import os
 import sys
 from collections.abc import Sequence
@@ -59,6 +60,16 @@ def _parser() -> argparse.ArgumentParser:
     backends.add_argument("--json", action="store_true", help="everything, for programs")
     backends.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
+    moving = commands.add_parser("import", help="write a configuration from the rules of another SYN proxy")
+    moving.add_argument(
+        "file", nargs="?", type=Path, metavar="FILE", help="an nft ruleset, iptables-save, firehol.conf; default: stdin"
+    )
+    moving.add_argument("-o", "--output", type=Path, metavar="FILE", help="a file to be made; default: stdout")
+    moving.add_argument("--format", choices=("iptables", "nft", "firehol"), help="default: as the text looks")
+    moving.add_argument("--outside", metavar="NIC", help="towards the clients; default: as the rules say")
+    moving.add_argument("--inside", metavar="NIC", help="towards the servers")
+    moving.add_argument("--bridge", metavar="NIC", help="write mode: bridge, with this bridge")
+
     commands.add_parser("version", help="the version")
     return parser
 
@@ -66,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     chosen = _parser().parse_args(arguments)
-    command = importlib.import_module(f"appliance.commands.{chosen.command}")
+    name = f"{chosen.command}_" if keyword.iskeyword(chosen.command) else chosen.command
+    command = importlib.import_module(f"appliance.commands.{name}")
     try:
         code: int = command.execute(chosen)
         sys.stdout.flush()
