@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from netlab.process import LabError
 
-from bench import download, gate, packettime, report, syns
+from bench import established, gate, packettime, report, syns
 from bench.errors import BenchError
 from bench.part import Effort, Report
 from bench.topology import alone, say
@@ -25,7 +25,7 @@ PARTS: dict[str, tuple[Callable[[Effort], Report], int, int]] = {
     "syns": (syns.run, 5, 3),
     "gate": (gate.run, 3, 2),
     "packet": (packettime.run, 5, 1),
-    "download": (download.run, 5, 3),
+    "established": (established.run, 3, 1),
 }
 
 

@@ -6,24 +6,18 @@ measured.
 
 from __future__ import annotations
 
-import hashlib
-import os
 import random
 import socket
 import struct
-import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from bpf.libbpf import Loaded, Program, detach
 from netlab import netns
-from netlab.names import REPOSITORY
-from netlab.process import run
 
-SOURCE = Path(__file__).resolve().parent / "frames.bpf.c"
-BUILD_DIR = REPOSITORY / ".build/bench"
+from bench import builds
+
 PROGRAMS = (
     "lvb_send", "lvb_xdp_case", "lvb_tc_case", "lvb_xdp_nothing", "lvb_tc_nothing",
     "lvb_drop", "lvb_echo", "lvb_pass", "lvb_count",
@@ -99,7 +93,7 @@ class Frames:
 @contextmanager
 def loaded() -> Iterator[Frames]:
     """The programs in the kernel, for the length of the context."""
-    with Loaded(_compiled(), PROGRAMS) as objects:
+    with Loaded(builds.bpf_object("frames"), PROGRAMS) as objects:
         yield Frames(objects)
 
 
@@ -114,17 +108,3 @@ def attached(program: Program, namespace: str, interface: str) -> Iterator[int]:
     finally:
         with netns.entered(namespace):
             detach(ifindex)
-
-
-def _compiled() -> Path:
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
-    program = BUILD_DIR / f"frames-{digest}.bpf.o"
-    if not program.exists():
-        BUILD_DIR.mkdir(parents=True, exist_ok=True)
-        fresh = program.with_suffix(f".{os.getpid()}")
-        # clang does not look for the host's <asm/types.h> when it compiles for another target.
-        include = f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}"
-        flags = ["-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror", "-idirafter", include]
-        run(["clang-19", *flags, "-c", str(SOURCE), "-o", str(fresh)])
-        fresh.replace(program)
-    return program

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from bench import syns
+from bench import established, syns
+from bench.conversation import Talks
 from bench.flood import Measurement, best
 from bench.part import Spread, Table
-from bench.peers import LEVEE, NAIVE, SYNPROXY
+from bench.peers import BRIDGE, BRIDGE_PASS, LEVEE, LEVEE_BPF, NAIVE, SYNPROXY
 from bench.programs import Plan
 from bench.verify import a_syn, wrong_answer
 from scapy.layers.inet import IP, TCP
@@ -98,3 +99,18 @@ def test_a_plan_is_without_what_is_drawn() -> None:
     kept = Ether(packed[8:62])
     assert (kept[IP].src, kept[IP].dst, kept[IP].chksum) == ("0.0.0.0", "0.0.0.0", 0)
     assert (kept[TCP].sport, kept[TCP].dport, kept[TCP].seq, kept[TCP].ack, kept[TCP].chksum) == (0, 80, 0, 0, 0)
+
+
+def carried(gbits: float, talks: int) -> established.Series:
+    bits = {way.title: [gbits * 1e9] for way in established.WAYS}
+    return established.Series(bits, [Talks(talks, 0, seconds=2.0, p50_us=20.0, p99_us=30.0)])
+
+
+def test_the_bpf_engine_is_beside_both_bridges() -> None:
+    found = {BRIDGE.key: carried(10, 100), BRIDGE_PASS.key: carried(5, 80), LEVEE_BPF.key: carried(4, 60)}
+    _, ratios, talks = established.report(found).tables
+    assert [row[1] for row in ratios.rows] == ["0.40", "0.80"]
+    assert talks.rows[-1][1:2] + talks.rows[-1][-1:] == (
+        "30 (30..30)",
+        f"0.60 {BRIDGE.title}, 0.75 {BRIDGE_PASS.title}",
+    )
