@@ -41,21 +41,22 @@ __noinline int lv_hand_over(struct xdp_md *ctx, u32 service)
     u32 len = (u32)bpf_xdp_get_buff_len(ctx);
     struct lv_handover *h;
 
+    if (len > LV_HANDOVER_LARGE - sizeof(*h))
+        return lv_gate_drop(service, LV_R_HANDOVER_SIZE);
     if (len <= LV_HANDOVER_SMALL - sizeof(*h)) {
         h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_SMALL, 0);
         if (h) {
             lv_fill_handover(ctx, h, len, LV_HANDOVER_SMALL);
             return XDP_DROP;
         }
-    } else if (len <= LV_HANDOVER_LARGE - sizeof(*h)) {
+    } else {
         h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_LARGE, 0);
         if (h) {
             lv_fill_handover(ctx, h, len, LV_HANDOVER_LARGE);
             return XDP_DROP;
         }
     }
-    lv_count(service, LV_R_HANDOVER_FULL);
-    return XDP_DROP;
+    return lv_gate_drop(service, LV_R_HANDOVER_FULL);
 }
 
 /* Turn the frame into the SYN-ACK of an entry. */
@@ -66,13 +67,13 @@ LV_INLINE int lv_turn_round(struct xdp_md *ctx, struct lv_scratch *s, const stru
     lv_synack_segment(e, (u16)window, &s->segment);
     len = lv_ether_write(s->frame, &s->back, s->segment.family);
     if (len > LV_ETHER_MAX_BYTES)
-        return XDP_DROP;
+        return lv_gate_drop(s->service, LV_R_NOT_CHANGED);
     len += lv_segment_write(s->frame + len, &s->segment);
     if (bpf_xdp_adjust_tail(ctx, (int)len - (int)have))
-        return XDP_DROP;
+        return lv_gate_drop(s->service, LV_R_NOT_CHANGED);
     LV_OPAQUE(len);
     if (len < 54 || len > sizeof(s->frame) || bpf_xdp_store_bytes(ctx, 0, s->frame, len))
-        return XDP_DROP;
+        return lv_gate_drop(s->service, LV_R_NOT_CHANGED);
     lv_count_ev(s->service, LV_E_SYNACK_SENT);
     lv_count(s->service, LV_R_SYN_ANSWERED);
     return XDP_TX;

@@ -23,6 +23,7 @@ enum { LV_SWEEP_BATCH = 1024 };
 struct lv_kernel_flows {
     int fd;
     struct lv_worker *w;
+    u32 capacity;           /* of the map: a predecessor's may be of another size than the configuration's */
     u64 errors;             /* of the map's system calls, except those that are answers */
     u32 used, passing;      /* as the last whole sweep found them */
     u32 seen, seen_passing; /* by this one */
@@ -178,8 +179,8 @@ LV_INLINE void lv_kernel_sweep_one(struct lv_kernel_flows *kf, const struct lv_k
 /* Look at the next LV_SWEEP_BATCH records of the map (about), and forget what has been silent for too long. */
 LV_INLINE void lv_kernel_sweep(struct lv_kernel_flows *kf)
 {
-    u32 capacity = kf->w->ctx->config.flows, n = LV_SWEEP_BATCH, next, i;
-    int crowded = kf->used > capacity - capacity / 4;
+    u32 n = LV_SWEEP_BATCH, next, i;
+    int crowded = kf->used > kf->capacity - kf->capacity / 4;
     int failed = bpf_map_lookup_batch(kf->fd, kf->has_cursor ? &kf->cursor : 0, &next, kf->keys, kf->conns, &n, 0);
 
     if (failed && errno != ENOENT) {

@@ -40,13 +40,15 @@ __noinline int lv_hand_over(struct __sk_buff *skb, u32 side, u32 service)
     u32 len = skb->len;
     struct lv_handover *h;
 
+    if (len > LV_HANDOVER_GSO - sizeof(*h))
+        return lv_splice_drop(service, LV_R_HANDOVER_SIZE);
     if (len <= LV_HANDOVER_SMALL - sizeof(*h)) {
         h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_SMALL, 0);
         if (h) {
             lv_fill_handover(skb, h, side, len, LV_HANDOVER_SMALL);
             return TC_ACT_SHOT;
         }
-    } else if (len <= LV_HANDOVER_GSO - sizeof(*h)) {
+    } else {
         h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_GSO, 0);
         if (h) {
             lv_fill_handover(skb, h, side, len, LV_HANDOVER_GSO);
@@ -149,7 +151,7 @@ LV_INLINE int lv_splice_flow(struct __sk_buff *skb, struct lv_scratch *s, const 
     if (before == LV_FLOW_ESTABLISHED && c->state == LV_FLOW_CLOSED)
         lv_count_ev(c->service, LV_E_CLOSED);
     if (lv_splice_translate(skb, side))
-        return TC_ACT_SHOT;
+        return lv_splice_drop(c->service, LV_R_NOT_CHANGED);
     lv_count_ev(c->service, LV_E_TRANSLATED);
     return (int)bpf_redirect(config->ifindex[side == LV_INSIDE ? LV_OUTSIDE : LV_INSIDE], 0);
 }

@@ -35,6 +35,8 @@
     X(SERVER_HANDSHAKE, "server_handshake", "server's answer to our SYN, consumed by the handshake (not a loss)")      \
     X(SERVER_UNEXPECTED, "server_unexpected", "server packet that fits no handshake, answered with RST")               \
     X(HANDOVER_FULL, "handover_full", "packet for the handshake, but the ring to user space is full (TCP repeats it)") \
+    X(HANDOVER_SIZE, "handover_size", "packet for the handshake, but larger than the ring takes (TCP repeats it)")     \
+    X(NOT_CHANGED, "not_changed", "packet that the kernel would not let be changed (no memory)")                       \
     X(NO_DAEMON, "no_daemon", "new connection while no daemon is at work, and the fail policy says closed")            \
     X(ICMP_NO_FLOW, "icmp_no_flow", "ICMP error about a connection that does not exist")                               \
     X(ICMP_INVALID, "icmp_invalid", "ICMP error malformed, or about a sequence number not in flight")                  \

@@ -11,7 +11,7 @@ from fuzz import run
 SECONDS = 7
 
 # Reasons that the engine in user space has no use for.
-ONLY_IN_BPF = {"handover_full", "no_daemon"}
+ONLY_IN_BPF = {"handover_full", "handover_size", "no_daemon", "not_changed"}
 
 
 def test_every_target_has_seeds() -> None:
