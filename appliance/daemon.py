@@ -154,9 +154,10 @@ class Daemon:
         now_s = time.monotonic()
         self._look_at_s = now_s + LOOK_S
         failed = isinstance(found, OperatorError)
-        self._watch.stand("rules", f"the rules cannot be loaded: {found}" if failed else None)
+        what = self._running.steering.steered_by
+        self._watch.stand("rules", f"the {what} cannot be loaded: {found}" if failed else None)
         if found is True:
-            self._watch.passing("the rules were removed by someone else, and loaded again", now_s)
+            self._watch.passing(f"the {what} were removed by someone else, and loaded again", now_s)
 
     def _reload(self) -> None:
         """Takes the services and exceptions from the file, or nothing."""

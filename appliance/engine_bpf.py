@@ -76,6 +76,8 @@ class BpfEngine:
         """Attaches the programs; from here on they protect."""
         with explained():
             self._programs.start()
+        if self._programs.replaced:
+            LOG.warning("%d tables of another version were made anew", self._programs.replaced)
         self._undo.callback(lambda: self._programs.stop(detach=self._detach))
 
     def close(self) -> None:
@@ -117,13 +119,18 @@ class BpfEngine:
 
     # ---- what the daemon does with packet rules: these programs need none ----
 
+    steered_by = "programs"
+
     @property
     def description(self) -> str:
         """For the operator: what takes the packets."""
         return f"XDP ({self._programs.stats()['attached']}) on the outside NIC, tc on both"
 
-    def apply(self, config: Config, services: Sequence[Service]) -> None:
-        """Nothing to steer: set_services() has said it all."""
+    def apply(self, config: Config, services: Sequence[Service]) -> None:  # noqa: ARG002
+        """Puts the programs back where they are missing; which packets are theirs, set_services() has said."""
+        if not self._programs.attached():
+            with explained():
+                self._programs.attach()
 
     def remove(self, config: Config) -> None:  # noqa: ARG002
         """With close(), the programs come off; the flows stay for a successor, as the nfqueue engine's do."""

@@ -66,6 +66,10 @@ class AnySteering(Protocol):
     """How packets come to an engine: rules, or the engine's own programs."""
 
     @property
+    def steered_by(self) -> str:
+        """What it is that may be missing: "rules" or "programs"."""
+
+    @property
     def description(self) -> str:
         """For the operator: what takes the packets."""
 

@@ -83,6 +83,8 @@ def detect(config: Config) -> rules.Method:
 class Steering:
     """The rules of one configuration in the kernel. apply() and remove() can be repeated; both end in a known state."""
 
+    steered_by = "rules"
+
     def __init__(self, method: rules.Method) -> None:
         self.method = method
 

@@ -1,5 +1,6 @@
 """The BPF engine: programs on both NICs, and one thread for what they hand to user space."""
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypedDict, type_check_only
 
@@ -47,10 +48,18 @@ class BpfEngine:
     @property
     def taken_up(self) -> int:
         """Connections found in the kernel's table at open()."""
+    @property
+    def replaced(self) -> int:
+        """Maps of a predecessor with another layout, which were made anew; their contents are lost."""
+    @property
+    def clsact_made(self) -> tuple[str, ...]:
+        """Interfaces that had no clsact qdisc before attach()."""
     def open(self) -> None:
         """Load (or take up) maps and programs. Raises EngineError. Nothing is attached yet."""
     def start(self) -> None:
         """Attach the programs and start the thread. Raises EngineError."""
+    def attach(self) -> None:
+        """Put the programs back on interfaces that lost them, or came back. Raises EngineError."""
     def publish_services(self) -> None:
         """Hand the data plane's services to the programs, all at once. To be called after Dataplane.set_services()."""
     def stop(self, *, detach: bool, forget: bool = False) -> None:
@@ -70,3 +79,9 @@ class BpfEngine:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None: ...
+
+def remove_programs(pin_folder: str, *, forget: bool, clsact: Sequence[str] = ()) -> None:
+    """Take the programs off every interface of this network namespace, those of any version. No engine may be open.
+
+    forget: the maps go too, and with them all connections. clsact: interfaces whose clsact qdisc goes too, if empty.
+    """

@@ -10,9 +10,10 @@ daemon that is killed leaves programs, link and maps at work; the heartbeat in t
 
 import os
 import signal
+import socket
 import threading
 
-from libc.errno cimport EINTR
+from libc.errno cimport EBUSY, EINTR
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove, memset, strerror
 from posix.mman cimport munmap
@@ -29,7 +30,6 @@ from cext.errors import EngineError
 
 cdef extern from "bpf/loader.h" nogil:
     enum:
-        LV_BPF_LAYOUT
         LV_HANDOVER_GSO
         LV_REASONS_AND_EVENTS
         LV_LEARNED_ENTRIES
@@ -62,17 +62,22 @@ cdef extern from "bpf/loader.h" nogil:
         pass
 
     struct lv_loader:
-        int link_fd
-        int xdp_generic
         u32 flows
         u32 half_sets
+        u32 replaced
         char *log
 
+    struct lv_attachment:
+        int link_fd
+        int xdp_generic
+        u8 clsact_made
+
     int lv_loader_open(lv_loader *l, const char *folder, const char *gate, const char *splice, u32 flows, u32 half_sets)
-    int lv_loader_attach(lv_loader *l, int outside, int inside)
-    void lv_loader_detach(lv_loader *l, int forget)
+    int lv_loader_attach(lv_loader *l, lv_attachment *a, int outside, int inside)
+    int lv_loader_attached(const lv_loader *l, const lv_attachment *a)
+    void lv_loader_remove(const char *folder, int forget)
+    void lv_clsact_remove(int ifindex)
     void lv_loader_close(lv_loader *l)
-    int lv_loader_attached(const lv_loader *l)
     int lv_loader_map(const lv_loader *l, const char *name)
     void *lv_loader_mmap(int fd, size_t bytes)
 
@@ -89,6 +94,7 @@ cdef extern from "bpf/kernelflows.h" nogil:
     struct lv_kernel_flows:
         int fd
         lv_worker *w
+        u32 capacity
         u64 errors
         u32 used
         u32 passing
@@ -143,6 +149,7 @@ cdef class BpfEngine:
     cdef Dataplane dataplane
     cdef lv_worker *worker
     cdef lv_loader loader
+    cdef lv_attachment attachment
     cdef lv_kernel_flows flows
     cdef RawSenders senders
     cdef ring_buffer *ring
@@ -178,9 +185,10 @@ cdef class BpfEngine:
         int heartbeat_late_ms=2000,
     ):
         memset(&self.loader, 0, sizeof(self.loader))
+        memset(&self.attachment, 0, sizeof(self.attachment))
         memset(&self.flows, 0, sizeof(self.flows))
         memset(self.verdicts, 0, sizeof(self.verdicts))
-        self.loader.link_fd = -1
+        self.attachment.link_fd = -1
         self.ring = NULL
         self.settings = NULL
         self.keys = self.services = self.halves = self.learned = NULL
@@ -211,18 +219,11 @@ cdef class BpfEngine:
         cdef int error
         if self.opened:
             raise RuntimeError("the engine is open")
-        folder = os.path.join(pin_folder, f"layout-{LV_BPF_LAYOUT}")
-        try:
-            os.makedirs(folder, 0o700, exist_ok=True)
-        except OSError as cause:
-            raise EngineError(
-                f"{folder}: cannot be made: {cause.strerror}", "pinned programs need a bpffs: mount -t bpf bpf FOLDER"
-            ) from cause
         self.senders.open(outside, inside, False, 0)
         here = os.path.join(os.path.dirname(__file__), "bpf")
         error = lv_loader_open(
             &self.loader,
-            os.fsencode(folder),
+            os.fsencode(pin_folder),
             os.fsencode(os.path.join(here, "gate.bpf.o")),
             os.fsencode(os.path.join(here, "splice.bpf.o")),
             self.dataplane.config.flows,
@@ -262,6 +263,7 @@ cdef class BpfEngine:
             raise MemoryError
         self.flows.fd = lv_loader_map(&self.loader, b"lv_flows")
         self.flows.w = self.worker
+        self.flows.capacity = self.loader.flows
         lv_kernel_start(&self.flows)
         self.taken_up = self.flows.used
         self.ring = ring_buffer__new(lv_loader_map(&self.loader, b"lv_handovers"), on_handover, <void *>self, NULL)
@@ -283,7 +285,6 @@ cdef class BpfEngine:
 
     def start(self):
         """Attach the programs and start the thread."""
-        cdef int error
         if self.thread is not None:
             raise RuntimeError("the engine has been started")
         if not self.opened:
@@ -291,20 +292,29 @@ cdef class BpfEngine:
         self.read_clock()
         lv_shared_keys_follow(self.worker, self.keys)  # an epoch may have begun since open()
         self.beat()
-        indexes = [index for index, _ in self.senders.lookup()]
-        if 0 in indexes:
+        try:
+            self.attach()
+        except EngineError:
             self.close()
-            raise EngineError(f"{self.arguments[indexes.index(0)]}: there is no such interface", "see `ip link`")
-        self.settings.ifindex[0], self.settings.ifindex[1] = indexes
-        error = lv_loader_attach(&self.loader, indexes[0], indexes[1])
-        if error:
-            said = self._log()
-            self.close()
-            raise EngineError(f"the BPF programs cannot be attached: {_text(error)}", said or "see the kernel's log")
+            raise
         self.stopping = False
         self.failure_text = None
         self.thread = threading.Thread(target=self._run, name="levee-handshake", daemon=True)
         self.thread.start()
+
+    def attach(self):
+        """Put the programs on both interfaces, in the place of a predecessor's; or back on them."""
+        cdef int error
+        cdef int outside = _index(self.arguments[0])
+        cdef int inside = _index(self.arguments[1])
+        self.settings.ifindex[0], self.settings.ifindex[1] = outside, inside
+        error = lv_loader_attach(&self.loader, &self.attachment, outside, inside)
+        if error == -EBUSY:
+            hint = f"another XDP program is on {self.arguments[0]}: see `ip link show {self.arguments[0]}`"
+            raise EngineError(f"the BPF programs cannot be attached: {_text(error)}", hint)
+        if error:
+            hint = self._log() or "see the kernel's log"
+            raise EngineError(f"the BPF programs cannot be attached: {_text(error)}", hint)
 
     def stop(self, *, bint detach, bint forget=False):
         """End the thread; take the programs off and forget the flows if asked."""
@@ -312,9 +322,10 @@ cdef class BpfEngine:
         if self.thread is not None:
             self.thread.join()
             self.thread = None
-        if detach and self.opened:
-            lv_loader_detach(&self.loader, forget)
+        made = self.clsact_made
         self.close()
+        if detach:
+            remove_programs(self.arguments[2], forget=forget, clsact=made)
 
     def close(self):
         """Let go of everything; what is attached and pinned stays."""
@@ -337,6 +348,10 @@ cdef class BpfEngine:
         if self.opened:
             lv_loader_close(&self.loader)
         self.opened = False
+        if self.attachment.link_fd >= 0:
+            os.close(self.attachment.link_fd)
+        memset(&self.attachment, 0, sizeof(self.attachment))
+        self.attachment.link_fd = -1
 
     def _unmap(self):
         # The data plane goes on to use the half-open and learned entries: those two stay mapped until the process ends.
@@ -515,12 +530,20 @@ cdef class BpfEngine:
 
     def attached(self):
         """Whether the programs are still on both interfaces."""
-        return self.opened and bool(lv_loader_attached(&self.loader))
+        return self.opened and bool(lv_loader_attached(&self.loader, &self.attachment))
+
+    @property
+    def clsact_made(self):
+        return tuple(self.arguments[side] for side in range(2) if self.attachment.clsact_made & 1 << side)
+
+    @property
+    def replaced(self):
+        return self.loader.replaced
 
     def stats(self):
         """Counters since start()."""
         return {
-            "attached": "generic" if self.loader.xdp_generic else "native",
+            "attached": "generic" if self.attachment.xdp_generic else "native",
             "handovers": self.handovers,
             "malformed": self.malformed,
             "verdict_drop": self.verdicts[0],
@@ -530,6 +553,24 @@ cdef class BpfEngine:
             "sent": self.senders.sent(),
             "send_errors": self.senders.errors(),
         }
+
+
+def remove_programs(str pin_folder not None, *, bint forget, clsact=()):
+    """Take the programs off every interface, whoever put them there; the maps too, to forget all connections.
+
+    clsact: interfaces on which it was made for the filters; it goes too, if nobody else has filters there.
+    """
+    lv_loader_remove(os.fsencode(pin_folder), forget)
+    for index, name in socket.if_nameindex():
+        if name in clsact:
+            lv_clsact_remove(index)
+
+
+cdef int _index(str name) except -1:
+    try:
+        return socket.if_nametoindex(name)
+    except OSError as cause:
+        raise EngineError(f"{name}: there is no such interface", "see `ip link`") from cause
 
 
 def _text(int error):

@@ -1,42 +1,38 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Loads the programs, pins what must outlive the daemon, attaches, takes over from a predecessor.
+ * Loads the programs, pins the maps that must outlive the daemon, takes over from a predecessor.
  *
- * Owns: libbpf objects, the pinned files, the XDP link and the tc filters. Called by: bpfengine.pyx. Must not know: what
- * is in the maps.
+ * Owns: libbpf objects, the pinned maps. Called by: bpfengine.pyx. Must not know: what is in the maps.
  *
- * Maps are pinned by name below one folder; libbpf takes up a pinned map of the same layout, and one of another layout is
- * a clear error (LV_BPF_LAYOUT is part of the folder's name). The XDP program hangs on a pinned link, which swaps programs
- * atomically; tc filters (the kind that Linux 6.1 has) stay by themselves and are replaced in place.
+ * A map is pinned as NAME-LAYOUT (LV_BPF_MAPS in maps.h). One that a predecessor of another version left is taken up if
+ * its layout is still the same, so that open connections outlive an upgrade; the others are made anew while the
+ * predecessor's programs go on with theirs, until these programs take their place.
  */
 #ifndef LV_BPF_LOADER_H
 #define LV_BPF_LOADER_H
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <dirent.h>
 #include <errno.h>
-#include <linux/if_link.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "maps.h"
 
 enum {
     LV_LOADER_PATH = 256,
     LV_LOADER_LOG = 4096,
-    LV_TC_HANDLE = 1,
-    LV_TC_PRIORITY = 0x4c76, /* "Lv": other filters may stand before or behind */
 };
 
 struct lv_loader {
     struct bpf_object *gate, *splice;
-    int link_fd;
-    int xdp_generic; /* attached without the driver's help */
-    int ifindex[2];
     u32 flows, half_sets; /* as they are: those of a predecessor's maps, if there are any */
+    u32 replaced;         /* maps of a predecessor that were of another layout, and are made anew */
     char folder[LV_LOADER_PATH];
     char log[LV_LOADER_LOG]; /* libbpf's words about the last thing that failed */
 };
@@ -73,28 +69,74 @@ static int lv_loader_path(const struct lv_loader *l, const char *name, char *pat
     return n > 0 && n < LV_LOADER_PATH ? 0 : -ENAMETOOLONG;
 }
 
-static u32 lv_pinned_entries(const struct lv_loader *l, const char *name, u32 otherwise)
-{
-    struct bpf_map_info info = {0};
-    u32 size = sizeof(info);
-    char path[LV_LOADER_PATH];
-    int fd;
+struct lv_map_layout {
+    const char *name;
+    int number, group;
+};
 
-    if (lv_loader_path(l, name, path))
-        return otherwise;
-    fd = bpf_obj_get(path);
-    if (fd < 0)
-        return otherwise;
-    if (!bpf_obj_get_info_by_fd(fd, &info, &size))
-        otherwise = info.max_entries;
-    close(fd);
-    return otherwise;
+static const struct lv_map_layout lv_map_layouts[] = {
+#define LV_ONE(name, number, group) {#name, number, group},
+    LV_BPF_MAPS(LV_ONE)
+#undef LV_ONE
+};
+
+enum { LV_MAP_LAYOUTS = sizeof(lv_map_layouts) / sizeof(lv_map_layouts[0]) };
+
+static const struct lv_map_layout *lv_layout_of(const char *name)
+{
+    u32 i;
+
+    for (i = 0; i < LV_MAP_LAYOUTS; i++)
+        if (!strcmp(lv_map_layouts[i].name, name))
+            return &lv_map_layouts[i];
+    return 0;
 }
 
-/* Every map of an object that is shared is pinned; what is only one program's own (scratch, .rodata) is not. */
+static int lv_loader_pin(const struct lv_loader *l, const struct lv_map_layout *layout, char *path)
+{
+    char name[LV_LOADER_PATH];
+
+    snprintf(name, sizeof(name), "%s-%d", layout->name, layout->number);
+    return lv_loader_path(l, name, path);
+}
+
+/* Look at a pinned map: 1 if there is one that can be asked. */
+static int lv_loader_pinned(const char *path, struct bpf_map_info *info)
+{
+    u32 size = sizeof(*info);
+    int fd = bpf_obj_get(path), found;
+
+    memset(info, 0, sizeof(*info));
+    if (fd < 0)
+        return 0;
+    found = !bpf_obj_get_info_by_fd(fd, info, &size);
+    close(fd);
+    return found;
+}
+
+static u32 lv_pinned_entries(const struct lv_loader *l, const char *name, u32 otherwise)
+{
+    struct bpf_map_info info;
+    char path[LV_LOADER_PATH];
+
+    return !lv_loader_pin(l, lv_layout_of(name), path) && lv_loader_pinned(path, &info) ? info.max_entries : otherwise;
+}
+
+/* What libbpf compares too, but it gives up where they differ. */
+static int lv_loader_fits(const struct bpf_map *map, const struct bpf_map_info *info)
+{
+    return info->type == bpf_map__type(map) && info->key_size == bpf_map__key_size(map) &&
+           info->value_size == bpf_map__value_size(map) && info->max_entries == bpf_map__max_entries(map) &&
+           info->map_flags == bpf_map__map_flags(map);
+}
+
+/* Every shared map of an object gets its pin; maps of a predecessor that do not fit are left to its programs. */
 static int lv_loader_pin_maps(struct lv_loader *l, struct bpf_object *object)
 {
+    const struct lv_map_layout *layout;
     char path[LV_LOADER_PATH];
+    struct bpf_map_info info;
+    u32 broken_groups = 0;
     struct bpf_map *map;
     int error;
 
@@ -102,14 +144,35 @@ static int lv_loader_pin_maps(struct lv_loader *l, struct bpf_object *object)
     {
         const char *name = bpf_map__name(map);
 
-        if (bpf_map__is_internal(map) || !strcmp(name, "lv_scratch"))
+        if (bpf_map__is_internal(map))
+            continue;
+        layout = lv_layout_of(name);
+        if (!layout) {
+            snprintf(l->log, sizeof(l->log), "%s is not in the list of maps in maps.h", name);
+            return -EINVAL;
+        }
+        if (!layout->number)
             continue;
         if (!strcmp(name, "lv_flows") && (error = bpf_map__set_max_entries(map, l->flows)))
             return error;
         if (!strcmp(name, "lv_halfopen") && (error = bpf_map__set_max_entries(map, l->half_sets)))
             return error;
-        if ((error = lv_loader_path(l, name, path)) || (error = bpf_map__set_pin_path(map, path)))
+        if ((error = lv_loader_pin(l, layout, path)) || (error = bpf_map__set_pin_path(map, path)))
             return error;
+        if (!lv_loader_pinned(path, &info)) {
+            broken_groups |= 1u << layout->group; /* not there: made with its group */
+        } else if (!lv_loader_fits(map, &info)) {
+            broken_groups |= 1u << layout->group;
+            unlink(path);
+            l->replaced++;
+        }
+    }
+    bpf_object__for_each_map(map, object)
+    {
+        layout = lv_layout_of(bpf_map__name(map));
+        if (layout && layout->number && layout->group && broken_groups & 1u << layout->group &&
+            !lv_loader_pin(l, layout, path) && !unlink(path))
+            l->replaced++;
     }
     return 0;
 }
@@ -138,7 +201,6 @@ static int lv_loader_open(struct lv_loader *l, const char *folder, const char *g
     int error = 0;
 
     memset(l, 0, sizeof(*l));
-    l->link_fd = -1;
     if (snprintf(l->folder, sizeof(l->folder), "%s", folder) >= (int)sizeof(l->folder))
         return -ENAMETOOLONG;
     lv_loader_speaking = l;
@@ -164,136 +226,87 @@ static int lv_loader_program(struct bpf_object *object, const char *name)
     return program ? bpf_program__fd(program) : -ENOENT;
 }
 
-/* A predecessor's link, if it is on this interface: its program is replaced, no packet passes in between. */
-static int lv_loader_take_link(struct lv_loader *l, const char *path, int program)
+/* Pinned maps of other layouts: of use to nobody once the programs are replaced. */
+static void lv_loader_tidy(struct lv_loader *l)
 {
-    struct bpf_link_info info = {0};
-    u32 size = sizeof(info);
-    int fd = bpf_obj_get(path);
-
-    if (fd < 0)
-        return -errno;
-    if (!bpf_obj_get_info_by_fd(fd, &info, &size) && (int)info.xdp.ifindex == l->ifindex[LV_OUTSIDE] &&
-        !bpf_link_update(fd, program, 0)) {
-        l->link_fd = fd;
-        return 0;
-    }
-    close(fd); /* of an interface that is gone */
-    unlink(path);
-    return -ENODEV;
-}
-
-static int lv_loader_attach_xdp(struct lv_loader *l)
-{
-    static const u32 modes[] = {XDP_FLAGS_DRV_MODE, XDP_FLAGS_SKB_MODE};
-    int program = lv_loader_program(l->gate, "lv_gate"), error = -EINVAL;
+    DIR *folder = opendir(l->folder);
     char path[LV_LOADER_PATH];
-    u32 i;
+    struct dirent *entry;
+    struct bpf_map *map;
 
-    if ((error = lv_loader_path(l, "gate_link", path)))
-        return error;
-    if (!lv_loader_take_link(l, path, program))
-        return 0;
-    for (i = 0; i < 2; i++) {
-        LIBBPF_OPTS(bpf_link_create_opts, options, .flags = modes[i]);
+    while (folder && (entry = readdir(folder))) {
+        int used = strncmp(entry->d_name, "lv_", 3) || lv_loader_path(l, entry->d_name, path);
 
-        l->link_fd = bpf_link_create(program, l->ifindex[LV_OUTSIDE], BPF_XDP, &options);
-        error = -errno;
-        if (l->link_fd >= 0) {
-            l->xdp_generic = modes[i] == XDP_FLAGS_SKB_MODE;
-            return bpf_obj_pin(l->link_fd, path) ? -errno : 0;
+        bpf_object__for_each_map(map, l->gate)
+        {
+            const char *pin = bpf_map__pin_path(map);
+
+            used |= pin && !used && !strcmp(pin, path);
         }
+        if (!used && !unlink(path))
+            l->replaced++;
     }
-    return error;
-}
-
-static int lv_loader_attach_tc(struct lv_loader *l, int side)
-{
-    LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = l->ifindex[side], .attach_point = BPF_TC_INGRESS);
-    LIBBPF_OPTS(bpf_tc_opts, options, .handle = LV_TC_HANDLE, .priority = LV_TC_PRIORITY, .flags = BPF_TC_F_REPLACE);
-    int error = bpf_tc_hook_create(&hook);
-
-    if (error && error != -EEXIST)
-        return error;
-    options.prog_fd = lv_loader_program(l->splice, side == LV_OUTSIDE ? "lv_splice_outside" : "lv_splice_inside");
-    return bpf_tc_attach(&hook, &options);
+    if (folder)
+        closedir(folder);
 }
 
 /* The splice before the gate: who is handed over by the gate finds its flow translated. */
-static int lv_loader_attach(struct lv_loader *l, int outside, int inside)
+static int lv_loader_attach(struct lv_loader *l, struct lv_attachment *a, int outside, int inside)
 {
-    int error;
+    char pin[LV_LOADER_PATH];
+    int error = lv_loader_path(l, LV_LINK_PIN, pin);
 
     lv_loader_speaking = l;
-    l->ifindex[LV_OUTSIDE] = outside;
-    l->ifindex[LV_INSIDE] = inside;
-    error = lv_loader_attach_tc(l, LV_INSIDE);
+    a->ifindex[LV_OUTSIDE] = outside;
+    a->ifindex[LV_INSIDE] = inside;
     if (!error)
-        error = lv_loader_attach_tc(l, LV_OUTSIDE);
+        error = lv_tc_attach(a, LV_INSIDE, lv_loader_program(l->splice, "lv_splice_inside"));
     if (!error)
-        error = lv_loader_attach_xdp(l);
+        error = lv_tc_attach(a, LV_OUTSIDE, lv_loader_program(l->splice, "lv_splice_outside"));
+    if (!error)
+        error = lv_xdp_attach(a, pin, lv_loader_program(l->gate, "lv_gate"));
     lv_loader_speaking = 0;
-    return error;
+    if (error)
+        return error;
+    lv_tc_detach_others(outside, inside);
+    lv_loader_tidy(l);
+    return 0;
 }
 
-static int lv_loader_has_tc(const struct lv_loader *l, int side)
+static int lv_loader_attached(const struct lv_loader *l, const struct lv_attachment *a)
 {
-    LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = l->ifindex[side], .attach_point = BPF_TC_INGRESS);
-    LIBBPF_OPTS(bpf_tc_opts, options, .handle = LV_TC_HANDLE, .priority = LV_TC_PRIORITY);
+    char pin[LV_LOADER_PATH];
 
-    return !bpf_tc_query(&hook, &options) && options.prog_id;
+    return !lv_loader_path(l, LV_LINK_PIN, pin) && lv_attached(a, pin);
 }
 
-/* Are all three programs still where they were put? An interface that went away took its programs along. */
-static int lv_loader_attached(const struct lv_loader *l)
-{
-    struct bpf_link_info info = {0};
-    u32 size = sizeof(info);
-
-    return l->link_fd >= 0 && !bpf_obj_get_info_by_fd(l->link_fd, &info, &size) &&
-           (int)info.xdp.ifindex == l->ifindex[LV_OUTSIDE] && lv_loader_has_tc(l, LV_OUTSIDE) &&
-           lv_loader_has_tc(l, LV_INSIDE);
-}
-
-static void lv_loader_detach_tc(struct lv_loader *l, int side)
-{
-    LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = l->ifindex[side], .attach_point = BPF_TC_INGRESS);
-    LIBBPF_OPTS(bpf_tc_opts, options, .handle = LV_TC_HANDLE, .priority = LV_TC_PRIORITY);
-
-    if (l->ifindex[side])
-        bpf_tc_detach(&hook, &options); /* gone already, or its interface: as good */
-}
-
-/* Programs off both interfaces. The maps stay pinned, so that a successor finds the flows, unless they are to be
- * forgotten: then nothing is left behind. */
-static void lv_loader_detach(struct lv_loader *l, int forget)
+/* Take everything off that any version put on: the programs, and with `forget` the maps. Nobody else may be at work. */
+static void lv_loader_remove(const char *folder, int forget)
 {
     char path[LV_LOADER_PATH];
-    struct bpf_map *map;
+    DIR *pins = opendir(folder);
+    struct dirent *entry;
+    int link = -1;
 
-    if (!l->gate || !l->splice)
-        return;
-    if (!lv_loader_path(l, "gate_link", path))
+    libbpf_set_print(lv_loader_print); /* what is not there is not worth a word */
+    if (snprintf(path, sizeof(path), "%s/" LV_LINK_PIN, folder) < (int)sizeof(path))
+        link = bpf_obj_get(path);
+    if (link >= 0) {
+        bpf_link_detach(link); /* at once; without its last holder it would go a little later */
+        close(link);
         unlink(path);
-    if (l->link_fd >= 0)
-        close(l->link_fd);
-    l->link_fd = -1;
-    lv_loader_detach_tc(l, LV_OUTSIDE);
-    lv_loader_detach_tc(l, LV_INSIDE);
-    bpf_object__for_each_map(map, l->gate)
-    {
-        const char *pin = bpf_map__pin_path(map);
-
-        if (forget && pin)
-            unlink(pin);
     }
+    lv_tc_detach_others(0, 0);
+    while (forget && pins && (entry = readdir(pins)))
+        if (!strncmp(entry->d_name, "lv_", 3) &&
+            snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name) < (int)sizeof(path))
+            unlink(path);
+    if (pins)
+        closedir(pins);
 }
 
 static void lv_loader_close(struct lv_loader *l)
 {
-    if (l->link_fd >= 0)
-        close(l->link_fd);
-    l->link_fd = -1;
     bpf_object__close(l->gate);
     bpf_object__close(l->splice);
     l->gate = l->splice = 0;

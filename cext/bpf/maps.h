@@ -17,12 +17,30 @@
 
 enum {
     LV_ETHERNET_BYTES = 14,
-    LV_BPF_LAYOUT = 2,             /* pinned maps of another layout are not taken over */
     LV_HANDOVER_SMALL = 2048,      /* room for a packet in the ring: what an ordinary MTU needs, */
     LV_HANDOVER_LARGE = 16384,     /* jumbo frames, */
     LV_HANDOVER_GSO = 65536 + 256, /* and what GRO put together */
     LV_REASONS_AND_EVENTS = (int)LV_R_COUNT + (int)LV_E_COUNT,
 };
+
+/*
+ * Every map, with the number of its layout and the group it belongs to. Whoever changes what a map holds raises its number
+ * (a changed size would be noticed, a changed meaning would not). A successor takes up the maps whose number and sizes are
+ * its own and makes the others anew, a group as a whole: the configuration says which of the service tables counts.
+ * Number 0: a program's own, not pinned.
+ *
+ * A new number for lv_flows ends every open connection at the next upgrade: the loader would have to learn to convert.
+ */
+#define LV_BPF_MAPS(X)                                                                                                 \
+    X(lv_flows, 1, 0)                                                                                                  \
+    X(lv_learned, 1, 0)                                                                                                \
+    X(lv_halfopen, 1, 0)                                                                                               \
+    X(lv_handovers, 1, 0)                                                                                              \
+    X(lv_keys, 1, 0)                                                                                                   \
+    X(lv_counts, 1, 0)                                                                                                 \
+    X(lv_config, 1, 1)                                                                                                 \
+    X(lv_service_tables, 2, 1)                                                                                         \
+    X(lv_scratch, 0, 0)
 
 /* One record, read by the programs at every packet, written by the daemon. */
 struct lv_bpf_config {

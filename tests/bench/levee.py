@@ -49,7 +49,7 @@ class Levee:
 
     def pin(self, name: str) -> Path:
         """Where a map of the bpf engine is pinned."""
-        found = list(self.pins.glob(f"layout-*/{name}"))
+        found = list(self.pins.glob(f"{name}-*"))
         if len(found) != 1:
             raise BenchError(f"the map {name} is not pinned below {self.pins}")
         return found[0]

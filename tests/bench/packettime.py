@@ -23,7 +23,7 @@ from box.box import Talk, service, stamps
 from box.wire import V4, Option
 from bpf.both import Both
 from bpf.kernelbox import KernelBox
-from bpf.libbpf import Map, Program, pinned
+from bpf.libbpf import Map, Program, pin_of, pinned
 
 from bench import levee, programs
 from bench.errors import BenchError
@@ -68,12 +68,12 @@ def run(effort: Effort) -> Report:
         programs.loaded() as frames,
         Both(Path(scratch), (service(),), flows=FLOWS[-1] + FLOWS[0], half_open=_HALF_OPEN) as box,
     ):
-        (pins,) = Path(scratch).glob("bpf/layout-*")
+        pins = Path(scratch) / "bpf"
         box.begin(V4)
         talk = Talk(box, V4)  # type: ignore[arg-type]  # Both has what Talk asks of a box
         talk.open()
         _confine()
-        with _pinned_map(pins / "lv_flows") as flows:
+        with _pinned_map(pin_of("lv_flows", pins)) as flows:
             model = flows.first_key()
             record = flows.lookup(model)
             for first, count in itertools.pairwise((0, *FLOWS)):
@@ -133,7 +133,7 @@ def _cases(kernel: KernelBox, talk: Talk, flows: int) -> list[Case]:
 def _measure(frames: Frames, case: Case, pins: Path, seconds: int) -> float:
     """Nanoseconds that the program takes for one packet."""
     if not case.cookies_out:
-        levee.forget_cookies(pins / "lv_keys")
+        levee.forget_cookies(pin_of("lv_keys", pins))
     frames.plan(case.plan)
     front, nothing = frames.programs[f"lvb_{case.kind}_case"], frames.programs[f"lvb_{case.kind}_nothing"]
     buffer, times = bytes(len(case.plan.frame)), seconds * _TIMES_PER_S

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from bpf.libbpf import Loaded, RingPositions
+from bpf.libbpf import Loaded, RingPositions, pin_of
 from cext.bpfengine import BpfEngine
 from cext.dataplane import Dataplane, DataplaneConfig, ServiceSpec
 
@@ -140,13 +140,12 @@ class KernelBox:
             )
             self.engine.open()
             stack.callback(self.engine.stop, detach=True)
-            (folder,) = pins.glob("layout-*")
             here = Path(str(files("cext"))) / "bpf"
-            gate = stack.enter_context(Loaded(here / "gate.bpf.o", ("lv_gate",), folder))
+            gate = stack.enter_context(Loaded(here / "gate.bpf.o", ("lv_gate",), pins))
             splices = ("lv_splice_outside", "lv_splice_inside")
-            splice = stack.enter_context(Loaded(here / "splice.bpf.o", splices, folder))
+            splice = stack.enter_context(Loaded(here / "splice.bpf.o", splices, pins))
             self.stats = gate.stats() + splice.stats()
-            self.ring = RingPositions(folder / "lv_handovers")
+            self.ring = RingPositions(pin_of("lv_handovers", pins))
             stack.callback(self.ring.close)
             self.gate = gate.programs["lv_gate"]
             self.splice = {

@@ -223,7 +223,7 @@ class Loaded:
             raise
 
     def _reuse(self, pins: Path) -> None:
-        pinned = {pin.name: pin for pin in pins.iterdir()}
+        pinned = {pin.name.partition("-")[0]: pin for pin in pins.iterdir()}
         one = None
         while one := _LIB.bpf_object__next_map(self._object, one):
             pin = pinned.get(_LIB.bpf_map__name(one).decode())
@@ -261,6 +261,12 @@ class Loaded:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
     ) -> None:
         self.close()
+
+
+def pin_of(name: str, pins: Path) -> Path:
+    """The pinned map of this name: its file is called NAME-LAYOUT."""
+    (found,) = pins.glob(f"{name}-*")
+    return found
 
 
 class RingPositions:
