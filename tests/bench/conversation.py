@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from bench import builds
 from bench.errors import BenchError
 from bench.levee import CONVERSATION_PORT
-from bench.topology import CLIENT, CLIENT_IF, SERVER, SERVER_ADDRESS, inside, run
+from bench.topology import CLIENT, CLIENT_IF, SERVER, SERVER_ADDRESS, inside, run, wait_reachable
 
 SOURCES = 4  # 198.18.1.1 and so on: ports of one address would run out
 _LISTEN_WAIT_S = 3.0
@@ -42,6 +42,7 @@ def server() -> Iterator[None]:
     """The answering end, and the client's addresses, for the length of the context."""
     for number in range(SOURCES):
         run(f"ip -n {CLIENT} address add 198.18.1.{number + 1}/32 dev {CLIENT_IF}")
+        wait_reachable(f"198.18.1.{number + 1}")
     run(inside(CLIENT, "sysctl -qw net.ipv4.ip_local_port_range='1024 65535'"))
     run(inside(SERVER, "sysctl -qw net.core.somaxconn=4096"))
     with listening(f"{builds.binary('talk')} serve {SERVER_ADDRESS} {CONVERSATION_PORT}", CONVERSATION_PORT):

@@ -67,7 +67,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Scene:
-    """A box that is ready: forged frames go out of the client's interface `ifindex`, `napi` does the box's work."""
+    """A box that is ready: forged frames go out of the client's interface `ifindex`, `napi` does the box's work.
+
+    say_key is told of every run and its key.
+    """
 
     frames: Frames
     shape: Shape

@@ -20,7 +20,8 @@ from bench.programs import Frames
 from bench.topology import CLIENT, CLIENT_CPU
 
 _CALL_FRAMES = 32_768  # in one call, at full rate: some ten milliseconds
-_CALLS_PER_S = 1000  # at a given rate, so that frames come evenly
+_CALLS_PER_S = 1000  # at a given rate, so that frames come evenly; more calls where
+_CALL_FRAMES_EVEN = 128  # one would fill half of the ring
 _POLITE = 19  # what the client's end receives comes first: answers are not to be lost there
 
 
@@ -58,7 +59,8 @@ class Generator:
             self._failure = failure
 
     def _send(self) -> None:
-        frames = max(1, round(self._pps / _CALLS_PER_S)) if self._pps else _CALL_FRAMES
+        even = min(_CALL_FRAMES_EVEN, max(1, round(self._pps / _CALLS_PER_S)))
+        frames = even if self._pps else _CALL_FRAMES
         start, made = time.monotonic(), 0
         while not self._ended.is_set():
             self._program.send(self._buffer, frames, self._ifindex)

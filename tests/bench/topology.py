@@ -4,7 +4,8 @@
     lvb-cl 198.18.0.1 --- lvb-out  lvb-in --- lvb-sv 198.19.0.10
              forged clients: 198.18.64.0 and above
 
-The box routes, or it is a bridge (lvb-br) without an address; then all of 198.18.0.0/15 is one network.
+The box routes, or it is a bridge (lvb-br) without an address; then all of 198.18.0.0/15 is one network. With a far
+client there is a fourth namespace, lvb-line, in the cable between client and box; distance.py works in it.
 
 A veth pair runs the receiver's softirq on the sender's core, so without care the generator pays for
 the box. `confine()` gives each end of the outside link a NAPI kernel thread and pins it: what the box
@@ -31,6 +32,7 @@ from pathlib import Path
 from bench.errors import BenchError
 
 CLIENT, BOX, SERVER = "lvb-client", "lvb-box", "lvb-server"
+LINE, LINE_CLIENT_IF, LINE_BOX_IF = "lvb-line", "lvb-lc", "lvb-lb"
 CLIENT_IF, OUTSIDE_IF, INSIDE_IF, SERVER_IF = "lvb-cl", "lvb-out", "lvb-in", "lvb-sv"
 BRIDGE_IF = "lvb-br"
 CLIENT_ADDRESS, OUTSIDE_ADDRESS = "198.18.0.1", "198.18.0.2"
@@ -41,6 +43,7 @@ CLIENT_CPU, BOX_CPU = 0, 1
 
 _LOCK = Path("/run/lock/levee-bench.lock")
 _NAPI_THREAD_WAIT_S = 2.0
+_REACHABLE_WAIT_S = 10.0
 
 
 def say(text: str) -> None:
@@ -96,14 +99,25 @@ def alone() -> Iterator[None]:
 
 
 @contextmanager
-def topology(shape: Shape = Shape.ROUTED) -> Iterator[None]:
-    """The namespaces, for the length of the context."""
+def topology(shape: Shape = Shape.ROUTED, *, far: bool = False) -> Iterator[None]:
+    """The namespaces, for the length of the context. far: nothing reaches the client but through the line."""
     _remove()
     try:
-        _create(shape)
+        _create(shape, far=far)
+        if not far:
+            wait_reachable(CLIENT_ADDRESS)
         yield
     finally:
         _remove()
+
+
+def wait_reachable(source: str) -> None:
+    """Until the server answers a ping from this address of the client: ports of a bridge need a moment."""
+    deadline = time.monotonic() + _REACHABLE_WAIT_S
+    ping = inside(CLIENT, f"ping -n -q -c 1 -W 0.2 -I {source} {SERVER_ADDRESS}")
+    while subprocess.run(shlex.split(ping), capture_output=True, check=False).returncode != 0:
+        if time.monotonic() > deadline:
+            raise BenchError(f"{SERVER_ADDRESS} does not answer a ping from {source}")
 
 
 def next_hop(shape: Shape) -> bytes:
@@ -129,13 +143,17 @@ def unconfine() -> None:
         run(inside(namespace, f"ethtool -K {interface} gro off tso on"))
 
 
-def _create(shape: Shape) -> None:
-    for namespace in (CLIENT, BOX, SERVER):
+def _create(shape: Shape, *, far: bool) -> None:
+    for namespace in (CLIENT, BOX, SERVER, *([LINE] if far else [])):
         run(f"ip netns add {namespace}")
         run(f"ip -n {namespace} link set lo up")
         # Neighbour discovery would be counted as work of a peer.
         run(inside(namespace, "sysctl -qw net.ipv6.conf.default.disable_ipv6=1"))
-    run(f"ip link add {OUTSIDE_IF} netns {BOX} type veth peer name {CLIENT_IF} netns {CLIENT}")
+    if far:
+        run(f"ip link add {OUTSIDE_IF} netns {BOX} type veth peer name {LINE_BOX_IF} netns {LINE}")
+        run(f"ip link add {LINE_CLIENT_IF} netns {LINE} type veth peer name {CLIENT_IF} netns {CLIENT}")
+    else:
+        run(f"ip link add {OUTSIDE_IF} netns {BOX} type veth peer name {CLIENT_IF} netns {CLIENT}")
     run(f"ip link add {INSIDE_IF} netns {BOX} type veth peer name {SERVER_IF} netns {SERVER}")
     if shape is Shape.BRIDGE:
         run(f"ip -n {BOX} link add {BRIDGE_IF} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
@@ -144,10 +162,20 @@ def _create(shape: Shape) -> None:
         run(f"ip -n {BOX} link set {BRIDGE_IF} up")
     for namespace, interface in ((CLIENT, CLIENT_IF), (BOX, OUTSIDE_IF), (BOX, INSIDE_IF), (SERVER, SERVER_IF)):
         run(f"ip -n {namespace} link set {interface} up")
+    if far:
+        _make_frames_complete()
     if shape is Shape.BRIDGE:
         _address_one_network()
     else:
         _address_two_networks()
+
+
+def _make_frames_complete() -> None:
+    """The line passes frames on as they come: checksums are in them, and none is longer than the MTU."""
+    for namespace, interface in ((CLIENT, CLIENT_IF), (BOX, OUTSIDE_IF), (BOX, INSIDE_IF), (SERVER, SERVER_IF)):
+        run(inside(namespace, f"ethtool -K {interface} tx off tso off gso off gro off"))
+    for interface in (LINE_CLIENT_IF, LINE_BOX_IF):
+        run(f"ip -n {LINE} link set {interface} up")
 
 
 def _address_one_network() -> None:
@@ -184,7 +212,7 @@ def _permanent_neighbour(namespace: str, interface: str, address: str, mac: byte
 
 def _remove() -> None:
     present = {line.split()[0] for line in run("ip netns list").splitlines() if line}
-    for namespace in present.intersection((CLIENT, BOX, SERVER)):
+    for namespace in present.intersection((CLIENT, BOX, SERVER, LINE)):
         run(f"ip netns delete {namespace}")
 
 
