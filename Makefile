@@ -56,6 +56,9 @@ test-guest: build ## the same in bridge mode, on a Debian kernel in QEMU
 fuzz-long: build ## fuzz targets, 10 million executions each
 	@$(PY) tests/fuzz/run.py --runs 10000000
 
+behaviour: build ## every promise, tested with every engine and mode there is: docs/behaviour.md (an hour and more)
+	@$(PY) tools/suite.py unit property differential bpf behaviour; $(PY) tools/behaviour.py
+
 bench: build ## what Levee does and costs beside its peers: floods, throughput; tables, JSON, plot (15 minutes)
 	@$(AS_ROOT) env PYTHONPATH=tests:tests/lab PYTHONSAFEPATH=1 $(PY) -m bench
 
@@ -91,4 +94,4 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@touch $@
 
 .PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-guest \
-	fuzz-long bench lab lab-down guest setup build format clean
+	fuzz-long behaviour bench lab lab-down guest setup build format clean

@@ -108,6 +108,27 @@ def guest() -> Part:
     return Part("guest", (replace(step, argv=("tests/guest/guest", "test", "--junitxml", str(step.junit))),))
 
 
+def behaviour() -> Part:
+    """Every test of the lab with every engine and mode that this machine or the guest can run."""
+    native = Step("lab with bpf", (), 1800, cases=True, root=True, optional=True)
+    arguments = ("--mode", "bridge", "--engine", "bpf", "--file-mib", "64", "--flood-syns", "100000")
+    emulated = Step("guest all", (), 5400, cases=True, root=True)
+    emulated_bpf = Step("guest with bpf", (), 5400, cases=True, root=True)
+    guest_test = ("tests/guest/guest", "test", "--time-limit", "5000", "--junitxml")
+    return Part(
+        "behaviour",
+        (
+            *pytest("lab", "tests/lab", 1200, root=True).steps,
+            replace(native, argv=tool("pytest", "tests/lab", *arguments, f"--junitxml={native.junit}")),
+            replace(emulated, argv=(*guest_test, str(emulated.junit), "--", "tests/lab")),
+            replace(
+                emulated_bpf,
+                argv=("env", "LEVEE_LAB_ENGINE=bpf", *guest_test, str(emulated_bpf.junit), "--", "tests/lab"),
+            ),
+        ),
+    )
+
+
 def extension_modules() -> tuple[str, ...]:
     """Dotted names of the Cython modules, one for each typed stub."""
     return tuple(path.removesuffix(".pyi").replace("/", ".") for path in sources("cext/*.pyi"))
@@ -139,6 +160,7 @@ def lint() -> Part:
             Step("c headers in bpf", (CLANG, "-target", "bpf", "-isystem", include, *warnings, *packet_logic), 60),
             Step("shell lint", ("shellcheck", "--exclude=SC2187", *scripts), 60),
             Step("pins", (sys.executable, "tools/pins.py"), 60),
+            Step("behaviour list", (sys.executable, "tools/behaviour.py", "--check"), 60),
         ),
     )
 
@@ -156,6 +178,7 @@ def parts(name: str) -> tuple[Part, ...]:
         "guest": guest,
     }
     groups = {"check": ("lint", "unit"), "test": tuple(single)}
+    single["behaviour"] = behaviour  # by name only: an hour and more
     if name not in single and name not in groups:
         raise Nothing(f"no part is called {name}; there are {', '.join([*groups, *single])}")
     return tuple(single[part]() for part in groups.get(name, (name,)))

@@ -82,6 +82,18 @@ def test_half_open_stays_at_its_cap(lab: Lab) -> None:
         flood.wait()
 
 
+@pytest.mark.usefixtures("nginx", "no_forged_packet")
+def test_slow_drip_of_half_open_connections(lab: Lab) -> None:
+    """A few new sources a second, each left half-open: too slow for any rate, and nothing waits for them."""
+    address = lab.server_address(4)
+    with clients.SteadyClients(lab.names, [address]) as steady:
+        run_flood(lab.names, lab.mode, FloodSpec("syn-options", address, 600, 30, rate_pps=100, seed=7))
+        half_open = lab.status()["half_open"]["used"]
+    assert not steady.failures
+    assert 0 < half_open <= 600 + len(steady.requests)
+    assert wait_until(lambda: lab.status()["half_open"]["used"] == 0, 90.0), "half-open entries are forgotten"
+
+
 @pytest.mark.usefixtures("no_forged_packet")
 def test_download_goes_on_under_flood(lab: Lab, large_file: Path) -> None:
     spec = FloodSpec("syn-options", lab.server_address(4), 3_000_000, 60, rate_pps=30_000)

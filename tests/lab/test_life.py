@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import pytest
 from netlab.process import run
 from netlab.session import Lab, wait_until
-from netlab.streams import DATA, connected, meanwhile, read_all, reset, send_and_finish
+from netlab.streams import DATA, connected, in_flight_bytes, meanwhile, read_all, reset, send_and_finish
 
 
 @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.deep)], ids=["through", "direct"])
@@ -225,6 +225,16 @@ def test_one_end_lacks_an_option(lab: Lab, family: int, direct: bool, end: str, 
                 assert read_all(server) == DATA
     finally:
         run(["sysctl", "-qw", f"net.ipv4.{knob}=1"], namespace=namespace)
+
+
+def test_more_than_64_kib_are_in_flight(lab: Lab, family: int, direct: bool) -> None:
+    """Window scaling works through the box: the sender's kernel reports more unacknowledged than 16 bits can say."""
+    with (
+        connected(lab, family, direct=direct) as (client, server),
+        meanwhile(lambda: send_and_finish(server, DATA * 20)),
+        meanwhile(lambda: read_all(client)),
+    ):
+        assert wait_until(lambda: in_flight_bytes(server) > 0xFFFF)
 
 
 def test_flows_are_given_back(lab: Lab) -> None:

@@ -265,3 +265,70 @@ def test_urgent_pointer_is_untouched(lab: Lab, family: int) -> None:
         packet = pair.server.expect("PAU")
         assert packet[TCP].urgptr == 4
         assert payload(packet) == b"now!"
+
+
+def test_timestamps_wrap(lab: Lab, family: int) -> None:
+    """Both clocks pass 2^32 in mid-connection: differences stay what they are (RFC 7323, 5.2)."""
+    with established(lab, family) as pair:
+        seen = []
+        for value in (TWO_TO_32 - 16, 8):
+            pair.server.timestamps = (value, 1000)
+            pair.server.send("PA", b"x")
+            seen.append(option(pair.client.expect("PA"), "Timestamp")[0])
+            pair.client.ack += 1
+            pair.client.timestamps = (value, seen[-1])
+            pair.client.send("A")
+            packet = pair.server.expect("A", lambda p: p[TCP].ack == pair.server.seq)
+            assert option(packet, "Timestamp") == (value, value)
+        assert (seen[1] - seen[0]) % TWO_TO_32 == 24
+
+
+def test_old_timestamp_is_the_ends_to_judge(lab: Lab, family: int) -> None:
+    """A segment that PAWS would refuse (RFC 7323, 5.3) crosses the box: who knows the connection decides."""
+    with established(lab, family) as pair:
+        assert pair.client.timestamps is not None
+        pair.client.timestamps = (900, pair.client.timestamps[1])
+        pair.client.send("PA", b"late")
+        packet = pair.server.expect("PA")
+        assert (payload(packet), option(packet, "Timestamp")[0]) == (b"late", 900)
+
+
+@pytest.mark.parametrize("server_has_it", [True, False], ids=["server-too", "server-not"])
+def test_ecn_is_agreed_end_to_end(lab: Lab, family: int, server_has_it: bool) -> None:
+    """The server is asked, its answer is known to the next client, and marks cross the box (RFC 3168, 6.1.1)."""
+    answer = "SAE" if server_has_it else "SA"
+    with lab.crafted_server(family) as server:
+        for round_number in range(2):
+            with lab.crafted_client(family, server.local_port) as client:
+                client.send("SEC", options=FULL_OPTIONS)
+                syn_ack = client.expect(answer if round_number else "SA")
+                client.ack = syn_ack[TCP].seq + 1
+                client.timestamps = (1000, option(syn_ack, "Timestamp")[0])
+                client.send("A")
+                server.seq = server.isn = server.isn + 1_000_000
+                syn = server.expect("SEC")
+                server.answer(syn, flags=answer)
+                server.expect("A", lambda p: p[TCP].ack == server.seq)
+                client.send("PAC", b"reduced")
+                assert payload(server.expect("PAC")) == b"reduced"
+                client.send("R", options=())
+                server.expect("R")
+                server.remote_port = None
+
+
+def test_accurate_ecn_falls_back_to_ecn(lab: Lab, family: int) -> None:
+    """AE, CWR and ECE ask for accurate ECN; an answer with ECE alone agrees on the classic one (RFC 9768, 3.1.2)."""
+    with lab.crafted_server(family) as server:
+        for round_number in range(2):
+            with lab.crafted_client(family, server.local_port) as client:
+                client.send("SECN", options=FULL_OPTIONS)
+                syn_ack = client.expect("SAE" if round_number else "SA")
+                client.ack = syn_ack[TCP].seq + 1
+                client.timestamps = (1000, option(syn_ack, "Timestamp")[0])
+                client.send("A")
+                server.seq = server.isn = server.isn + 1_000_000
+                server.answer(server.expect("SEC"), flags="SAE")
+                server.expect("A", lambda p: p[TCP].ack == server.seq)
+                client.send("R", options=())
+                server.expect("R")
+                server.remote_port = None

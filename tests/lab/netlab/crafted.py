@@ -253,7 +253,7 @@ class Endpoint:
         self.answer(syn, options)
         return syn
 
-    def answer(self, syn: Packet, options: Options = FULL_OPTIONS) -> None:
+    def answer(self, syn: Packet, options: Options = FULL_OPTIONS, flags: str = "SA") -> None:
         self.remote_port = syn[TCP].sport
         self.ack = (syn[TCP].seq + 1) & 0xFFFFFFFF
         theirs = option(syn, "Timestamp")
@@ -261,7 +261,7 @@ class Endpoint:
         agreed = [o for o in options if o[0] in offered]
         if theirs is not None:
             agreed = [("Timestamp", (5000, theirs[0])) if o[0] == "Timestamp" else o for o in agreed]
-        self.send("SA", options=agreed)
+        self.send(flags, options=agreed)
         self._agree(agreed, syn)
 
     def _agree(self, mine: Options, theirs: Packet) -> None:

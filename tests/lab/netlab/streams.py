@@ -61,3 +61,10 @@ def meanwhile(action: Callable[[], object]) -> Iterator[None]:
 def send_and_finish(connection: socket.socket, data: bytes) -> None:
     connection.sendall(data)
     connection.shutdown(socket.SHUT_WR)
+
+
+def in_flight_bytes(connection: socket.socket) -> int:
+    """What the kernel has sent and not seen acknowledged: tcpi_unacked segments of tcpi_snd_mss bytes (linux/tcp.h)."""
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
+    segment_bytes, unacknowledged = struct.unpack_from("=16xI4xI", info)
+    return int(segment_bytes * unacknowledged)
