@@ -17,6 +17,7 @@ from appliance import exits
 from appliance.errors import ConfigError, OperatorError
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 3600.0
+MAX_CONFIRM_S = 24 * 3600
 DEFAULT_CONFIG = Path("/etc/levee/levee.yaml")
 
 
@@ -33,6 +34,13 @@ def _seconds(text: str) -> float:
     value = float(text)
     if not MIN_INTERVAL_S <= value <= MAX_INTERVAL_S:
         raise argparse.ArgumentTypeError(f"{text} is not between {MIN_INTERVAL_S:g} and {MAX_INTERVAL_S:g} seconds")
+    return value
+
+
+def _confirm(text: str) -> int:
+    value = int(text)
+    if not 0 <= value <= MAX_CONFIRM_S:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and {MAX_CONFIRM_S} seconds")
     return value
 
 
@@ -70,8 +78,36 @@ def _parser() -> argparse.ArgumentParser:
     moving.add_argument("--inside", metavar="NIC", help="towards the servers")
     moving.add_argument("--bridge", metavar="NIC", help="write mode: bridge, with this bridge")
 
+    _changing(commands)
+
     commands.add_parser("version", help="the version")
     return parser
+
+
+def _changing(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """The commands around a change of the configuration."""
+    apply = commands.add_parser("apply", help="put the configuration in force, for good once it is confirmed")
+    apply.add_argument("file", nargs="?", type=Path, metavar="FILE", help="default: the file levee was started with")
+    apply.add_argument(
+        "--confirm",
+        type=_confirm,
+        default=120,
+        metavar="SECONDS",
+        help="go back unless `levee confirm` follows in this time; 0: no need to; default: %(default)s",
+    )
+    confirm = commands.add_parser("confirm", help="keep what was applied")
+    rollback = commands.add_parser("rollback", help="take back what is on trial, or go back in the history")
+    rollback.add_argument("number", nargs="?", type=int, metavar="N", help="of: levee history")
+    rollback.add_argument("--confirm", type=_confirm, default=0, metavar="SECONDS", help="as with apply; default: 0")
+    for one in (apply, rollback):
+        one.add_argument("--comment", default="", metavar="TEXT", help="for the history")
+    history = commands.add_parser("history", help="what was in force, since when, and by whom")
+    history.add_argument("number", nargs="?", type=int, metavar="N", help="show the text of this entry")
+    diff = commands.add_parser("diff", help="what the file, or an entry, would change; exit code 1: something")
+    diff.add_argument("old", nargs="?", metavar="OLD", help="running (the default), file, or a number of the history")
+    diff.add_argument("new", nargs="?", metavar="NEW", help="the same; default: file, after a number: running")
+    for one in (apply, confirm, rollback, history, diff):
+        one.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -22,6 +22,7 @@ from appliance.varlink import (
 DEFAULT_SOCKET = Path("/run/levee/control.sock")
 SOCKET_VARIABLE = "LEVEE_SOCKET"
 TIMEOUT_S = 10.0
+CHANGE_TIMEOUT_S = 150.0  # longer than nft may take (steering.py), and it is asked twice
 MAX_REPLY_BYTES = 64 << 20
 
 

@@ -25,13 +25,17 @@ MAX_FILE_BYTES = 4 << 20
 
 def load(path: Path) -> Config:
     """Reads and checks the file. Raises ConfigError with all its problems, OperatorError when it cannot be read."""
+    return loads(read(path), str(path))
+
+
+def read(path: Path) -> bytes:
+    """The file as it is, at most one byte more than may be in it. Raises OperatorError."""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            return file.read(MAX_FILE_BYTES + 1)
     except OSError as error:
         hint = "name the file to read, for example: levee check levee.yaml"
         raise OperatorError(f"{path}: cannot be read: {error.strerror}", hint) from error
-    return loads(data, str(path))
 
 
 def loads(data: bytes, file: str) -> Config:

@@ -68,6 +68,11 @@ class _Connection:
             return False
         return True
 
+    @property
+    def busy(self) -> bool:
+        """A reply is on its way."""
+        return self.waiting is not None or bool(self._outbox)
+
     def reply(self, data: bytes) -> None:
         """What was waited for has come."""
         self.waiting = None
@@ -121,6 +126,11 @@ class ControlServer:
         limit_s = self._clock_s() - MAX_STILL_S
         for connection in [one for one in self._connections if one.moved_s < limit_s and one.waiting is None]:
             self._end(connection)
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody is still to get a reply."""
+        return any(connection.busy for connection in self._connections)
 
     def close(self) -> None:
         """Ends all connections and removes the socket file."""

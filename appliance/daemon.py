@@ -6,7 +6,8 @@ this loop may be late without a packet noticing. What may wait (for nft, for a d
 Start: lock, workers, then rules, so that no packet is queued while nobody listens. Stop (SIGTERM, SIGINT): rules away,
 then workers; connections opened through the box stand still from then on, and go on if it is started again in time,
 since the file with the flows stays. Killed: rules and flows stay, and the next start takes both up. Reload (SIGHUP):
-services and exceptions only, all or nothing.
+services and exceptions only, all or nothing. A change of anything else (`levee apply`) makes the parts anew in the same
+process, with rules and flows left in place where the new parts can take them up.
 """
 
 import logging
@@ -22,6 +23,8 @@ from systemd import daemon as systemd
 from appliance import backends, engines, preflight, signals
 from appliance import config as configuration
 from appliance.attack import Attacks
+from appliance.change_calls import ChangeCalls, configuration_report
+from appliance.changes import Changes
 from appliance.control import ControlServer
 from appliance.errors import ConfigError, OperatorError
 from appliance.instance import only_one
@@ -40,40 +43,58 @@ LOG = logging.getLogger(__name__)
 
 TURN_S = 1.0
 LOOK_S = 5.0
+PATIENCE_S = 2.0
 
 
 def run(path: Path) -> None:
     """Protects until a signal ends it. Raises OperatorError."""
     config = configuration.load(path)
-    access = Access.of_groups(config.control.readers, config.control.changers)
     with ExitStack() as undo:
         inbox = undo.enter_context(signals.inbox())
         undo.enter_context(only_one(config.runtime_dir))
-        preflight.check_interfaces(config)
-        chosen = engines.choose(config, load_or_create(config.secret_file))
-        engine = undo.enter_context(closing(chosen.engine))
-        selector = undo.enter_context(selectors.DefaultSelector())
-        jobs = undo.enter_context(closing(Jobs(selector)))
-        daemon = Daemon(path, Running(config, chosen), jobs)
-        control = ControlServer(config.socket, daemon.interface(), access, jobs, selector, time.monotonic)
-        undo.callback(control.close)
-        engine.start()
-        daemon.steer()
-        daemon.loop(inbox, selector, control)
-        daemon.stop()
+        changes = Changes(path, config.state_dir)
+        while _serve(changes, inbox):
+            LOG.info("starting anew with another configuration")
+
+
+def _serve(changes: Changes, inbox: signals.Inbox) -> bool:
+    """One life of the parts; whether there is to be another. Raises OperatorError."""
+    config = changes.begin()
+    try:
+        with ExitStack() as undo:
+            access = Access.of_groups(config.control.readers, config.control.changers)
+            preflight.check_interfaces(config)
+            chosen = engines.choose(config, load_or_create(config.secret_file))
+            engine = undo.enter_context(closing(chosen.engine))
+            selector = undo.enter_context(selectors.DefaultSelector())
+            jobs = undo.enter_context(closing(Jobs(selector)))
+            daemon = Daemon(changes, Running(config, chosen), jobs)
+            control = ControlServer(config.socket, daemon.interface(), access, jobs, selector, time.monotonic)
+            undo.callback(control.close)
+            engine.start()
+            daemon.steer()
+            again = daemon.loop(inbox, selector, control)
+            daemon.stop(again=again)
+            return again
+    except OperatorError as error:
+        if changes.failed_to_start(error):
+            return True
+        raise
 
 
 class Daemon:
     """The running box: what it was told, and the parts that do it."""
 
-    def __init__(self, path: Path, running: Running, jobs: Jobs) -> None:
-        self._path = path
+    def __init__(self, changes: Changes, running: Running, jobs: Jobs) -> None:
+        self._changes = changes
         self._running = running
         self._jobs = jobs
         self._watch = Watch()
         self._attacks = Attacks()
         self._started_s = time.monotonic()
         self._look_at_s = self._started_s + LOOK_S
+        self._leave_at_s = float("inf")
+        self._expiring = False
         self._backends = backends.Keeper(running.config.state_dir, running.engine)
         self._backends.load()
         self._look_at_the_machine()
@@ -88,15 +109,20 @@ class Daemon:
         return {
             "Status": Method(self._status),
             "Backends": Method(self._known_backends),
+            **ChangeCalls(self._changes).methods(),
         }
 
     def steer(self) -> None:
         """Loads the rules; the workers run already."""
         self._running.steer()
 
-    def loop(self, inbox: signals.Inbox, selector: selectors.BaseSelector, control: ControlServer) -> None:
-        """Until a signal to stop. Leaves the rules behind when it ends in any other way: the fail policy holds."""
+    def loop(self, inbox: signals.Inbox, selector: selectors.BaseSelector, control: ControlServer) -> bool:
+        """Until a signal to stop, or until the parts are to be made anew: True.
+
+        Leaves the rules behind when it ends in any other way: the fail policy holds.
+        """
         selector.register(inbox.descriptor, selectors.EVENT_READ)
+        self._changes.started(self._running)
         self._announce_ready()
         while True:
             for key, events in selector.select(TURN_S):
@@ -104,18 +130,29 @@ class Daemon:
                     key.data(events)
             arrived = inbox.take()
             if arrived & signals.STOP:
-                break
+                return False
+            if self._changes.next and self._may_leave(control):
+                return True
             if arrived & signals.RELOAD:
                 systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
                 self._jobs.submit(self._reload, lambda _: systemd.notify("READY=1"))
             self._supervise()
             control.sweep()
 
-    def stop(self) -> None:
-        """A clean end, after the job in hand."""
-        systemd.notify("STOPPING=1")
+    def _may_leave(self, control: ControlServer) -> bool:
+        """Whoever asked for the change has been told; who does not read his reply is not waited for."""
+        now_s = time.monotonic()
+        self._leave_at_s = min(self._leave_at_s, now_s + PATIENCE_S)
+        return not control.busy or now_s >= self._leave_at_s
+
+    def stop(self, *, again: bool) -> None:
+        """A clean end, after the job in hand. `again`: new parts take up what they can."""
+        systemd.notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}" if again else "STOPPING=1")
         self._jobs.close()
-        self._running.stop_steering()
+        if again:
+            self._running.make_room(self._changes.next)
+        else:
+            self._running.stop_steering()
         self._backends.save()
         LOG.info("stopped")
 
@@ -136,15 +173,23 @@ class Daemon:
         self._attacks.look(self._running.engine.counters()["services"], now_s)
         self._backends.turn()
         self._watch.stand("backends", self._backends.problem)
+        self._watch.stand("change", self._changes.problem)
+        if self._changes.due() and not self._expiring:
+            self._expiring = True
+            self._jobs.submit(self._changes.expire, self._expired)
         if now_s >= self._look_at_s:
             self._look_at_s = float("inf")  # until this look is over
             self._look_at_the_machine()
             self._jobs.submit(self._guard, self._guarded)
 
+    def _expired(self, _: None) -> None:
+        self._expiring = False
+
     def _look_at_the_machine(self) -> None:
         self._watch.stand("machine", "; ".join(preflight.warnings(self._running.config)) or None)
 
     def _guard(self) -> bool | OperatorError:
+        self._changes.look()
         try:
             return self._running.guard()
         except OperatorError as error:
@@ -162,7 +207,7 @@ class Daemon:
     def _reload(self) -> None:
         """Takes the services and exceptions from the file, or nothing."""
         try:
-            fixed = self._running.take_over(configuration.load(self._path))
+            fixed = self._changes.reload()
         except ConfigError as error:
             for line in error.message.splitlines():
                 LOG.error("not reloaded: %s", line)  # noqa: TRY400 - explained, not traced
@@ -186,6 +231,7 @@ class Daemon:
             engine_reason=running.chosen.reason,
             steering=running.steering.description,
             uptime_s=int(now_s - self._started_s),
+            configuration=configuration_report(self._changes),
             problems=self._watch.problems(now_s),
             attacks=self._attacks.open,
             now_s=now_s,

@@ -66,6 +66,27 @@ class AttackReport(TypedDict):
     peak_per_s: int
 
 
+class PendingReport(TypedDict):
+    """A configuration on trial: unless it is confirmed, `back_to` is in force again in `left_s`."""
+
+    number: int
+    back_to: int
+    user: str
+    left_s: int
+
+
+class ConfigurationReport(TypedDict):
+    """The entry of the history that is in force; edited: the file says something else by now.
+
+    restarting: the parts that carry it out are about to be made anew.
+    """
+
+    number: int
+    edited: bool
+    restarting: bool
+    pending: PendingReport | None
+
+
 class StatusReport(TypedDict):
     """Everything."""
 
@@ -76,6 +97,7 @@ class StatusReport(TypedDict):
     steering: str
     uptime_s: int
     state: State
+    configuration: ConfigurationReport
     problems: list[str]
     attacks: dict[str, AttackReport]
     flows: UsageReport
@@ -123,6 +145,7 @@ def status_report(
     engine_reason: str,
     steering: str,
     uptime_s: int,
+    configuration: ConfigurationReport,
     problems: Sequence[str],
     attacks: Mapping[str, Attack],
     now_s: float,
@@ -130,7 +153,10 @@ def status_report(
     occupancy: Occupancy,
     queues: Sequence[QueueStats],
 ) -> StatusReport:
-    """The whole reply. Everything in it counts from the start of the daemon."""
+    """The whole reply. Everything in it counts from the start of the daemon.
+
+    A service that is just coming or going, in another thread, is in one of `config` and `counters` only: left out.
+    """
     total = counters["total"]
     return {
         "version": version,
@@ -140,6 +166,7 @@ def status_report(
         "steering": steering,
         "uptime_s": uptime_s,
         "state": "DEGRADED" if problems else "ATTACK" if attacks else "PROTECTING",
+        "configuration": configuration,
         "problems": list(problems),
         "attacks": {
             name: {
@@ -155,6 +182,7 @@ def status_report(
         "services": {
             name: service_report(service.protect, counters["services"][name])
             for name, service in config.services.items()
+            if name in counters["services"]
         },
         "drops": total["drops"],
         "passed": total["events"]["passed"],

@@ -22,6 +22,8 @@ LOG = logging.getLogger(__name__)
 
 # What a running box can take over; the rest is fixed when its engine is made.
 CHANGEABLE = frozenset({"services", "excepted"})
+# What another engine, or the same one elsewhere, would not find and so would leave behind.
+ELSEWHERE = frozenset({"mode", "engine", "outside", "inside", "bridge", "bpf"})
 
 
 def fixed_differences(one: Config, other: Config) -> list[str]:
@@ -61,6 +63,11 @@ class Running:
         if policy.on_stop == "remove":
             self.steering.remove(self.config)
 
+    def make_room(self, following: Config | None) -> None:
+        """Before new parts are made: takes away what those of `following` would not replace. Raises OperatorError."""
+        if following is not None and ELSEWHERE & set(fixed_differences(self.config, following)):
+            self.steering.remove(self.config)
+
     def guard(self) -> bool:
         """Whether the rules had to be loaded again: others may flush them. Raises OperatorError when they cannot be.
 
@@ -81,15 +88,16 @@ class Running:
         """
         before = self.config, self._draining
         steered = self._steered()
-        self.config = self.config.model_copy(update={name: getattr(wanted, name) for name in CHANGEABLE})
-        protected = rules.steered_services(self.config)
+        following = self.config.model_copy(update={name: getattr(wanted, name) for name in CHANGEABLE})
+        protected = rules.steered_services(following)
+        self.engine.set_services(following)
+        self.config = following
         self._draining = tuple(one for one in steered if one not in protected) if self.has_flows() else ()
-        self.engine.set_services(self.config)
         try:
             self.steer()
         except OperatorError:
+            self.engine.set_services(before[0])
             self.config, self._draining = before
-            self.engine.set_services(self.config)
             raise
         return fixed_differences(self.config, wanted)
 

@@ -7,7 +7,7 @@ reply came from, nor any name of a counter that is not shown as a column.
 import textwrap
 from collections.abc import Mapping
 
-from appliance.report import AttackReport, QueueReport, ServiceReport, StatusReport
+from appliance.report import AttackReport, ConfigurationReport, QueueReport, ServiceReport, StatusReport
 
 WIDTH = 80
 MAX_SERVICES = 10
@@ -138,6 +138,20 @@ def _attacks(attacks: Mapping[str, AttackReport]) -> list[str]:
     return lines + ([f"{'':<10}and {len(worst) - MAX_ATTACKS} more"] if len(worst) > MAX_ATTACKS else [])
 
 
+def _configuration(found: ConfigurationReport) -> list[str]:
+    """Nothing while all is settled."""
+    lines = []
+    if pending := found["pending"]:
+        lines += _wrapped(
+            "on trial",
+            f"change {pending['number']} by {pending['user']}: back to {pending['back_to']} in {pending['left_s']} s, "
+            "unless: levee confirm",
+        )
+    if found["edited"]:
+        lines += _wrapped("edited", "the file is not what is in force: levee diff, levee apply")
+    return lines
+
+
 def render(status: StatusReport, since: tuple[StatusReport, float] | None = None) -> str:
     """The screen, with its line ends. `since`: an earlier status and the seconds after it: then counters are rates."""
     if since is not None:
@@ -150,6 +164,7 @@ def render(status: StatusReport, since: tuple[StatusReport, float] | None = None
         ),
         *(line for problem in status["problems"] for line in _wrapped("problem", problem)),
         *_attacks(status["attacks"]),
+        *_configuration(status["configuration"]),
         *_wrapped("engine", status["engine_reason"]),
         *_wrapped("steering", status["steering"]),
         f"{'flows':<10}{_share(**status['flows'])}",

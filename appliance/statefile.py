@@ -1,18 +1,21 @@
 """Small files of state: a JSON object in state_dir that is read whole, written whole, and survives a power cut.
 
-Owns reading within bounds and writing in one step (a draft beside the file, synchronised, renamed over it). Called by
-backends.py and attacks.py. A file that cannot be understood is put aside under another name, so that it can be looked
-at and the box starts without it. Must not know what the files say.
+Owns reading within bounds and writing in one step (durable.py). Called by backends.py, history.py, pending.py and
+others that keep state. A file that cannot be understood is put aside under another name, so that it can be looked at
+and the box starts without it. Must not know what the files say.
 """
 
 import json
-import os
 from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
 
+from appliance import durable
 from appliance.errors import OperatorError
 
 MAX_FILE_BYTES = 16 << 20
 ASIDE = ".unreadable"
+
+Record = TypeVar("Record")
 
 
 class UnreadableError(ValueError):
@@ -43,21 +46,23 @@ def read(path: Path) -> dict[str, object] | None:
     return found
 
 
+def record(kind: type[Record], found: dict[str, Any]) -> Record:
+    """A frozen dataclass of plain values, from what read() gave. Raises UnreadableError on any other key or type."""
+    try:
+        made = kind(**found)
+    except TypeError as error:
+        raise UnreadableError(str(error)) from error
+    for name, wanted in get_type_hints(kind).items():
+        if type(getattr(made, name)) is not wanted:
+            raise UnreadableError(f"{name} is of the wrong type")
+    return made
+
+
 def write(path: Path, content: dict[str, object]) -> None:
     """Replaces the file, or leaves it as it was. Raises OperatorError."""
-    draft = path.with_name(f".{path.name}.draft")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(json.dumps(content, separators=(",", ":")).encode())
-                file.flush()
-                os.fsync(file.fileno())
-            draft.rename(path)
-        except OSError:
-            draft.unlink(missing_ok=True)
-            raise
+        durable.replace(path, json.dumps(content, separators=(",", ":")).encode())
     except OSError as error:
         raise OperatorError(
             f"{path}: cannot be written: {error.strerror}", "is state_dir writable, and has its disk room?"

@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from netlab import ability, control, flood, servers, session
+from netlab import ability, control, flood, netns, servers, session
+from netlab.daemonbox import Box, namespace
 from netlab.names import Names, names_from_environment
 from netlab.session import FAMILIES, Lab
 from netlab.topology import Mode
@@ -79,6 +80,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             indirect=True,
             scope="session",
         )
+    if "box" in metafunc.fixturenames:
+        metafunc.parametrize("box", _modes(metafunc.config), indirect=True)
     if "family" in metafunc.fixturenames:
         metafunc.parametrize("family", FAMILIES, ids=[f"ipv{f}" for f in FAMILIES], scope="session")
 
@@ -147,3 +150,18 @@ def _daemon_runs(request: pytest.FixtureRequest) -> Iterator[None]:
         up: Lab = request.getfixturevalue("lab")
         if up.protecting and not up.process.alive:
             up.start_daemon()
+
+
+@pytest.fixture
+def box(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Box]:
+    """A namespace of its own for daemons, without peers."""
+    netns.require_root()
+    mode: Mode = request.param
+    made = Box(f"levee-daemon-{os.getpid()}", tmp_path, mode)
+    with namespace(made.namespace):
+        made.configure()
+        yield made
+        for child in made.children:
+            if child.poll() is None:
+                child.kill()
+            child.communicate()

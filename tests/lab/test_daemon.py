@@ -5,29 +5,20 @@ A box of its own, without peers: one namespace with two interfaces. No packet is
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
 import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from netlab import ability, netns
-from netlab.appliance import command
-from netlab.process import in_namespace, run
+from netlab.daemonbox import LIMIT_S, SERVICES, Box, end, namespace, said
+from netlab.process import run
 from netlab.topology import Mode
 
-from appliance import client, exits
-from appliance.errors import OperatorError
-from cext.netlink import QueueSocket
+from appliance import exits
 
-LIMIT_S = 30.0
 OTHERS = """
 table inet levee_other {
     chain c { type filter hook input priority 0; }
@@ -36,145 +27,6 @@ table ip raw {
     chain PREROUTING { type filter hook prerouting priority -300; ip saddr 192.0.2.77 counter; }
 }
 """
-SERVICES = """\
-services:
-  web: {addresses: [198.19.0.1, "2001:db8:19::1"], ports: [80]}
-"""
-
-
-@dataclass
-class Box:
-    """A namespace, and the daemons that were started in it."""
-
-    namespace: str
-    folder: Path
-    mode: Mode
-    children: list[subprocess.Popen[str]] = field(default_factory=list)
-
-    @property
-    def config_file(self) -> Path:
-        return self.folder / "levee.yaml"
-
-    @property
-    def socket(self) -> Path:
-        return self.folder / "run" / "control.sock"
-
-    def configure(self, services: str = SERVICES, *, nfqueue: str = "queues: 2", runtime: str = "run") -> None:
-        bridge = "bridge: br0\n" if self.mode is Mode.BRIDGE else ""
-        self.config_file.write_text(
-            f"version: 1\nmode: {self.mode}\nengine: nfqueue\n{bridge}"
-            f"outside: outside\ninside: inside\n"
-            f"nfqueue: {{{nfqueue}}}\n"
-            f"limits: {{flows: 4096}}\nruntime_dir: {self.folder}/{runtime}\nstate_dir: {self.folder}/state\n{services}"
-        )
-
-    def nft(self, *arguments: str, text_in: str | None = None) -> str:
-        return run(["nft", *arguments], namespace=self.namespace, text_in=text_in).stdout
-
-    @property
-    def table(self) -> str:
-        return f"table {'bridge' if self.mode is Mode.BRIDGE else 'inet'} levee"
-
-    def rules(self) -> str:
-        return self.nft("list", "ruleset")
-
-    def our_iptables_rules(self) -> list[str]:
-        return [
-            line
-            for program in ("iptables", "ip6tables")
-            for line in run([program, "-t", "raw", "-S"], namespace=self.namespace).stdout.splitlines()
-            if "NFQUEUE" in line
-        ]
-
-    def spawn(self, *prefix: str, **environment: str) -> subprocess.Popen[str]:
-        """A daemon that may or may not come up; `prefix` is a command that starts it."""
-        argv = [*prefix, str(command()), "run", "-c", str(self.config_file)]
-        argv = in_namespace(self.namespace, argv)
-        child = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment}
-        )
-        self.children.append(child)
-        return child
-
-    def start(self, *prefix: str, **environment: str) -> subprocess.Popen[str]:
-        """A daemon that is ready."""
-        child = self.spawn(*prefix, **environment)
-        self.wait(lambda: child.poll() is not None or (self.socket.exists() and self.answers()))
-        assert child.poll() is None, said(child)
-        return child
-
-    def answers(self) -> bool:
-        try:
-            self.status()
-        except OperatorError:
-            return False
-        return True
-
-    def status(self) -> dict[str, Any]:
-        """Asked over the socket, which leads out of the namespace: starting `levee status` takes longer."""
-        return client.call(self.socket, "org.levee.Status")
-
-    def settle(self) -> None:
-        """The daemon has taken the signals sent before: it answers a call only in its next turn."""
-        for _ in range(2):
-            assert self.answers()
-
-    @staticmethod
-    def wait(condition: Callable[[], bool], limit_s: float = LIMIT_S) -> None:
-        limit = time.monotonic() + limit_s
-        while not condition():
-            assert time.monotonic() < limit, "it did not happen"
-            time.sleep(0.05)
-
-
-def said(child: subprocess.Popen[str]) -> str:
-    """What a daemon that has ended wrote."""
-    _, text = child.communicate(timeout=LIMIT_S)
-    return text
-
-
-def end(child: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -> tuple[int, str]:
-    """Exit code and log of a daemon that is told to stop."""
-    child.send_signal(number)
-    return child.wait(LIMIT_S), said(child)
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "box" in metafunc.fixturenames:
-        chosen = os.environ.get("LEVEE_LAB_MODE")
-        possible = ability.modes() if os.geteuid() == 0 else [Mode.ROUTED]
-        metafunc.parametrize("box", [Mode(chosen)] if chosen else possible, indirect=True)
-
-
-@pytest.fixture
-def box(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Box]:
-    netns.require_root()
-    mode: Mode = request.param
-    made = Box(f"levee-daemon-{os.getpid()}", tmp_path, mode)
-    with namespace(made.namespace):
-        made.configure()
-        yield made
-        for child in made.children:
-            if child.poll() is None:
-                child.kill()
-            child.communicate()
-
-
-@contextlib.contextmanager
-def namespace(name: str) -> Iterator[None]:
-    run(["ip", "netns", "add", name])
-    try:
-        for interface in ("outside", "inside"):
-            run(["ip", "link", "add", interface, "type", "veth", "peer", "name", f"{interface}-far"], namespace=name)
-        run(["ip", "link", "add", "br0", "type", "bridge"], namespace=name)
-        for interface in ("outside", "inside", "br0"):
-            run(["ip", "link", "set", interface, "up"], namespace=name)
-        for interface in ("outside", "inside"):
-            run(["ip", "link", "set", interface, "master", "br0"], namespace=name)
-        run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"], namespace=name)
-        yield
-    finally:
-        run(["ip", "netns", "del", name])
 
 
 def test_clean_stop_leaves_nothing_but_the_flows(box: Box) -> None:
@@ -303,25 +155,13 @@ def test_a_second_daemon_is_refused(box: Box) -> None:
 @pytest.mark.deep
 def test_a_queue_that_is_taken_is_explained_and_nothing_is_loaded(box: Box) -> None:
     box.configure(nfqueue="queues: 2, first_queue: 7")
-    with taken_queue(box.namespace, 8):
+    with box.taken_queue(8):
         child = box.spawn()
         assert child.wait(LIMIT_S) == exits.ERROR
         log = said(child)
     assert "Traceback" not in log
     assert "queue 8" in log
     assert box.table not in box.rules()
-
-
-@contextlib.contextmanager
-def taken_queue(name: str, queue: int) -> Iterator[None]:
-    """Another program reads the queue."""
-    other = QueueSocket()
-    with netns.entered(name):
-        other.open(queue, 64, fail_open=False)
-    try:
-        yield
-    finally:
-        other.close()
 
 
 def test_two_capabilities_are_enough(box: Box) -> None:

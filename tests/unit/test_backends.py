@@ -197,10 +197,12 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: File) -> None:
     path = tmp_path / "state.json"
     statefile.write(path, {"a": 1})
     assert path.stat().st_mode & 0o777 == 0o600
-    (tmp_path / ".state.json.draft").mkdir()
+    statefile.write(path, {"a": 2})
+    assert statefile.read(path) == {"a": 2}
+    (tmp_path / "folder").mkdir()
     with pytest.raises(OperatorError, match="cannot be written"):
-        statefile.write(path, {"a": 2})
-    assert statefile.read(path) == {"a": 1}
+        statefile.write(tmp_path / "folder", {"a": 3})
+    assert sorted(found.name for found in tmp_path.iterdir()) == ["folder", "state.json"], "no draft stays"
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: File) -> None:

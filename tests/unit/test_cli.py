@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 import pytest
 
@@ -20,9 +20,12 @@ from appliance import cli, exits, preflight, screen
 from appliance.commands import check as check_command
 from appliance.config import loads
 from appliance.errors import OperatorError
-from appliance.report import AttackReport, ServiceReport, State, StatusReport, service_report
+from appliance.report import AttackReport, ServiceReport, State, StatusReport, service_report, status_report
 from appliance.varlink import END, encode
 from appliance.version import version
+
+if TYPE_CHECKING:
+    from cext.dataplane import Counters
 
 LEVEE = Path(sys.executable).with_name("levee")
 GOOD = """\
@@ -64,6 +67,7 @@ def status(services: dict[str, ServiceReport], **changes: object) -> StatusRepor
         "steering": "nft mark + iptables NFQUEUE (this kernel has no nft queue expression)",
         "uptime_s": 273906,
         "state": "PROTECTING",
+        "configuration": {"number": 7, "edited": False, "restarting": False, "pending": None},
         "problems": [],
         "attacks": {},
         "flows": {"used": 131072, "capacity": 262144},
@@ -352,3 +356,32 @@ def test_a_reader_that_goes_away_is_no_traceback(daemon: Path) -> None:
 def test_errors_are_explained_with_their_hint() -> None:
     assert cli.explain(OperatorError("it broke", "mend it")) == "levee: error: it broke\nlevee: hint: mend it"
     assert cli.explain(OperatorError("it broke")) == "levee: error: it broke"
+
+
+def test_a_status_asked_for_in_the_middle_of_a_change_leaves_the_new_service_out() -> None:
+    """The configuration is replaced in one thread, the reply is made in another."""
+    config = loads(GOOD.encode(), "levee.yaml")
+    nothing: Counters = {"events": dict.fromkeys((*EVENTS, "passed", "translated"), 0), "drops": {}}
+    found = status_report(
+        config,
+        version="0.1.0",
+        engine="nfqueue",
+        engine_reason="",
+        steering="",
+        uptime_s=1,
+        configuration={"number": 1, "edited": False, "restarting": False, "pending": None},
+        problems=[],
+        attacks={},
+        now_s=0.0,
+        counters={"services": {"gone": nothing}, "total": nothing},
+        occupancy={
+            "flows_used": 0,
+            "flows_capacity": 1,
+            "half_open_used": 0,
+            "half_open_capacity": 1,
+            "hold_bytes_used": 0,
+            "hold_bytes_capacity": 1,
+        },
+        queues=[],
+    )
+    assert found["services"] == {}

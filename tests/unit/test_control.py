@@ -562,6 +562,8 @@ def test_interface_file_describes_what_status_replies() -> None:
     assert fields_of(types["Hold"]) == set(get_type_hints(report.HoldReport))
     assert fields_of(types["Service"]) == set(get_type_hints(report.ServiceReport))
     assert fields_of(types["Attack"]) == set(get_type_hints(report.AttackReport))
+    assert fields_of(types["Pending"]) == set(get_type_hints(report.PendingReport))
+    assert fields_of(types["Configuration"]) == set(get_type_hints(report.ConfigurationReport))
     assert fields_of(types["Queue"]) == set(get_type_hints(report.QueueReport))
     assert fields_of(types["Backend"]) == set(get_type_hints(backends.BackendReport))
     assert f"state: ({', '.join(get_args(report.State))})" in text
@@ -591,6 +593,7 @@ def test_limits_are_what_the_readme_says() -> None:
 
 def test_every_method_of_the_interface_file_is_in_the_table_and_the_other_way_round() -> None:
     text = resources.files("appliance").joinpath("org.levee.varlink").read_text(encoding="utf-8")
-    source = resources.files("appliance").joinpath("daemon.py").read_text(encoding="utf-8")
-    table = source[source.index("def _methods(") :].split("\n\n")[0]
-    assert set(re.findall(r'"(\w+)": Method\(', table)) == set(re.findall(r"^method (\w+)\(", text, re.MULTILINE))
+    source = "".join(
+        path.read_text(encoding="utf-8") for path in resources.files("appliance").iterdir() if ".py" in path.name
+    )
+    assert set(re.findall(r'"(\w+)": Method\(', source)) == set(re.findall(r"^method (\w+)\(", text, re.MULTILINE))
