@@ -33,6 +33,7 @@ cdef extern from "bpf/loader.h" nogil:
         LV_HANDOVER_GSO
         LV_REASONS_AND_EVENTS
         LV_LEARNED_ENTRIES
+        LV_HANDOVER_COPY
 
     struct lv_bpf_config:
         u64 heartbeat_ns
@@ -49,6 +50,7 @@ cdef extern from "bpf/loader.h" nogil:
     struct lv_handover:
         u32 len
         u8 side
+        u8 flags
         u16 vlan_proto
         u16 vlan_tci
 
@@ -103,10 +105,13 @@ cdef extern from "bpf/kernelflows.h" nogil:
 
     void lv_kernel_start(lv_kernel_flows *kf)
     lv_verdict lv_kernel_packet(lv_kernel_flows *kf, lv_frame *frame)
+    void lv_kernel_learn(lv_kernel_flows *kf, const lv_frame *frame)
     void lv_kernel_sweep(lv_kernel_flows *kf)
 
 cdef extern from "bpf/sharedstate.h" nogil:
     void lv_shared_adopt(lv_worker *w, lv_half *half, u32 sets_mask, u64 seed, lv_learned *learned)
+    void lv_shared_guards(lv_worker *w, void *map)
+    size_t lv_shared_guards_bytes()
     void lv_shared_keys_take_all(lv_worker *w, void *map)
     void lv_shared_keys_follow(lv_worker *w, void *map)
     void lv_shared_services(const lv_worker *w, void *map, u32 which)
@@ -255,6 +260,7 @@ cdef class BpfEngine:
             self.worker, <lv_half *>self.halves, self.loader.half_sets - 1, self.settings.half_seed,
             <lv_learned *>self.learned,
         )
+        lv_shared_guards(self.worker, self._map(b"lv_guards", lv_shared_guards_bytes()))
         lv_shared_keys_take_all(self.worker, self.keys)
         self.buffer = <u8 *>calloc(1, TAG_BYTES + LV_HANDOVER_GSO)
         self.flows.keys = <lv_key *>calloc(LV_SWEEP_BATCH, sizeof(lv_key))
@@ -354,7 +360,8 @@ cdef class BpfEngine:
         self.attachment.link_fd = -1
 
     def _unmap(self):
-        # The data plane goes on to use the half-open and learned entries: those two stay mapped until the process ends.
+        # The data plane goes on to use the half-open and learned entries and the guards: those stay mapped until the
+        # process ends.
         if self.settings != NULL:
             munmap(self.settings, sizeof(lv_bpf_config))
         if self.keys != NULL:
@@ -453,6 +460,9 @@ cdef class BpfEngine:
         memcpy(frame.src, start + 6, 6)
         frame.vlan_proto = h.vlan_proto
         frame.vlan_tci = h.vlan_tci
+        if h.flags & LV_HANDOVER_COPY:
+            lv_kernel_learn(&self.flows, &frame)
+            return
         if not lv_outq_has_room(self.worker):
             self.send_output()
         verdict = lv_kernel_packet(&self.flows, &frame)

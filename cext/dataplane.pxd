@@ -70,6 +70,7 @@ cdef class Dataplane:
     cdef list retired
     cdef list owned  # addresses of half-open caches: a worker may have been made to use another one
     cdef dict slots
+    cdef tuple guarded
     cdef object shared
     cdef object view
     cdef readonly object config

@@ -30,7 +30,9 @@ class ServiceSpec:
     addresses: ranges (first, last) as integers of 128 bits; IPv4 is mapped, ::ffff:a.b.c.d. ports: ranges.
     vids: VLAN identifiers, empty for any. wscale None: the server has no window scaling.
     excepted: not a service but hosts that pass, whatever the ports; protect is to be False. pinned: mss4 to timestamps
-    are announced whatever servers answer, and no ECN; else they are a first guess.
+    are announced whatever servers answer, and no ECN; else they are a first guess. auto (with protect): connections
+    pass and are watched, until a second has more than most_syns_per_s SYNs or set_guard() says so; then new ones are
+    proxied.
     """
 
     name: str
@@ -47,6 +49,8 @@ class ServiceSpec:
     timestamps: bool = True
     excepted: bool = False
     pinned: bool = False
+    auto: bool = False
+    most_syns_per_s: int = 0
 
 @type_check_only
 class Counters(TypedDict):
@@ -137,6 +141,10 @@ class Dataplane:
     def counters(self) -> AllCounters: ...
     def occupancy(self) -> Occupancy: ...
     def flows(self, limit: int) -> list[Flow]: ...
+    def guards(self) -> dict[str, bool]:
+        """Services with auto, by name: whether they are protected just now."""
+    def set_guard(self, name: str, on: bool) -> None:
+        """Protect a service with auto from now on, or only watch it; open connections go on. KeyError: not one."""
     def backends(self) -> list[Backend]: ...
     def restore_backends(self, backends: Iterable[Backend]) -> int:
         """Put in servers that are not known yet, as old as they say (24 days at most); how many were put in.

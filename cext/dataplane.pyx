@@ -97,6 +97,15 @@ cdef extern from "core/engine.h" nogil:
     struct lv_learning:
         lv_learned *entry
 
+    struct lv_guard:
+        u32 on
+        u32 most_syns
+
+    enum:
+        LV_PROTECT_OFF
+        LV_PROTECT_ALWAYS
+        LV_PROTECT_AUTO
+
     struct lv_config:
         u32 flows
         u32 offered_window
@@ -110,6 +119,7 @@ cdef extern from "core/engine.h" nogil:
         lv_hold hold
         lv_learning learning
         const lv_services *services
+        lv_guard *guard
 
     struct lv_half:
         u8 flags
@@ -271,6 +281,8 @@ class ServiceSpec:
     timestamps: bool = True
     excepted: bool = False
     pinned: bool = False
+    auto: bool = False
+    most_syns_per_s: int = 0
 
 
 class StateError(Exception):
@@ -432,6 +444,7 @@ cdef class Dataplane:
         self.retired = []
         self.owned = []
         self.slots = {}
+        self.guarded = ()
         self.config = config
         self.worker_count = 0
         self.half_entries = _half_entries(config)
@@ -448,6 +461,8 @@ cdef class Dataplane:
         self.shared = _open_shared(config.path, config.flows)
         self.view = memoryview(self.shared)
         ctx.learning.entry = <lv_learned *>self.shared_pointer(_HEADER_BYTES)
+        ctx.guard = <lv_guard *>_zeroed(LV_SERVICES_MAX, sizeof(lv_guard))
+        self.owned.append(<size_t>ctx.guard)
         if config.path is not None and not self.shared[:8] == _MAGIC:
             raise StateError(f"{config.path}: is not a flow table", "remove the file")
         count = _power_of_two(config.flows)
@@ -527,8 +542,12 @@ cdef class Dataplane:
             )
         for name in slots.keys() - self.slots.keys():
             self._clear_counters(slots[name])
+            memset(&ctx.guard[<int>slots[name]], 0, sizeof(lv_guard))
+        for spec in services:
+            ctx.guard[<int>slots[spec.name]].most_syns = spec.most_syns_per_s
         self._publish(intervals, rules, {slots[spec.name]: spec for spec in services})
         self.slots = slots
+        self.guarded = tuple(spec.name for spec in services if spec.protect and spec.auto)
         for i in range(ctx.table.capacity):
             if ctx.table.flow[i].c.state != LV_FLOW_FREE:
                 ctx.table.flow[i].c.service = lv_service_of_flow(self.current, &ctx.table.flow[i])
@@ -571,7 +590,7 @@ cdef class Dataplane:
         for slot, spec in specs.items():
             one = &s.service[<int>slot]
             one.used = 1
-            one.protect = spec.protect
+            one.protect = LV_PROTECT_OFF if not spec.protect else LV_PROTECT_AUTO if spec.auto else LV_PROTECT_ALWAYS
             one.window_zero = spec.window_zero
             one.fragments_pass = spec.fragments_pass
             one.excepted = spec.excepted
@@ -607,6 +626,22 @@ cdef class Dataplane:
             else:
                 kept.append((address, then))
         self.retired = kept
+
+    # ---- guards ----
+
+    def guards(self):
+        """Which services with auto are protected just now."""
+        self._check_open()
+        cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
+        return {name: bool(ctx.guard[<int>self.slots[name]].on) for name in self.guarded}
+
+    def set_guard(self, str name not None, bint on):
+        """Turn protection of a service with auto on or off."""
+        self._check_open()
+        cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
+        if name not in self.guarded:
+            raise KeyError(f"{name} is not a service with auto")
+        ctx.guard[<int>self.slots[name]].on = on
 
     # ---- looking in ----
 

@@ -16,6 +16,7 @@
 
 #include "../core/synack.h"
 #include "../core/translate.h"
+#include "../core/watch.h"
 #include "maps.h"
 
 struct {
@@ -57,6 +58,14 @@ struct {
     __type(key, u32);
     __type(value, struct lv_learned_sets);
 } lv_learned SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, LV_SERVICES_MAX);
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __type(key, u32);
+    __type(value, struct lv_guard);
+} lv_guards SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
@@ -182,6 +191,27 @@ LV_INLINE u32 lv_ask_service(const struct lv_pkt *k, const struct lv_addr *addr,
     return service & (LV_SERVICES_MAX - 1);
 }
 
+LV_INLINE const struct lv_service *lv_service_at(const struct lv_services *services, u32 service)
+{
+    return &services->service[service & (LV_SERVICES_MAX - 1)];
+}
+
+/* Does the service answer in place of its servers just now? */
+LV_INLINE int lv_protects(const struct lv_services *services, u32 service)
+{
+    const struct lv_service *sv = lv_service_at(services, service);
+
+    return lv_guard_protects(sv, sv->protect == LV_PROTECT_AUTO ? bpf_map_lookup_elem(&lv_guards, &service) : 0);
+}
+
+/* The set of a key in the half-open cache. */
+LV_INLINE struct lv_half_sets *lv_halves(const struct lv_bpf_config *config, const struct lv_key *key)
+{
+    u32 set = lv_half_index(config->half_seed, key) & config->half_sets_mask;
+
+    return bpf_map_lookup_elem(&lv_halfopen, &set);
+}
+
 /* Copy a TCP header into a buffer that may be indexed. 0 if it is not in reach. */
 LV_INLINE int lv_copy_header(u8 *to, const u8 *tcp, u32 header_len, const u8 *end)
 {
@@ -195,6 +225,17 @@ LV_INLINE int lv_copy_header(u8 *to, const u8 *tcp, u32 header_len, const u8 *en
         lv_copy(to + at, tcp + at, 4);
     }
     return 1;
+}
+
+/* Stage: read the options of the TCP header that was copied. Returns whether there is a signature. */
+__noinline int lv_read_options(int syn)
+{
+    struct lv_scratch *s = lv_first(&lv_scratch);
+
+    if (!s)
+        return 0;
+    lv_opts_read(&s->opts, s->tcp, s->k.tcp.header_len, syn);
+    return s->opts.is_signed;
 }
 
 /* Read a packet from its network header on, and keep what was read. `k` is begun; `data` is the start of the frame and

@@ -79,14 +79,7 @@ LV_INLINE int lv_turn_round(struct xdp_md *ctx, struct lv_scratch *s, const stru
     return XDP_TX;
 }
 
-LV_INLINE struct lv_half_sets *lv_halves(const struct lv_bpf_config *config, const struct lv_key *key)
-{
-    u32 set = lv_half_index(config->half_seed, key) & config->half_sets_mask;
-
-    return bpf_map_lookup_elem(&lv_halfopen, &set);
-}
-
-/* The entry that answers this SYN: the one it made before, or a new one. */
+/* The entry that answers this SYN: the one it made before, or a new one; or one that is watched, and waits. */
 LV_INLINE struct lv_half *lv_entry_for(struct lv_scratch *s, const struct lv_bpf_config *config,
                                        const struct lv_cookie_keys *keys, const struct lv_service *sv)
 {
@@ -98,6 +91,8 @@ LV_INLINE struct lv_half *lv_entry_for(struct lv_scratch *s, const struct lv_bpf
     if (!halves || !learned)
         return 0;
     e = lv_half_find(halves->way, &s->key);
+    if (lv_watch_waits(e, &s->k.tcp, now_ms))
+        return e;
     if (!lv_half_answers(e, &s->k.tcp, now_ms)) {
         struct lv_synack_env env = {keys, learned->way, now_ms, config->ts_offset};
 
@@ -141,8 +136,7 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
         return XDP_DROP;
     sv = &services->service[s->service & (LV_SERVICES_MAX - 1)];
     lv_count_ev(s->service, LV_E_SYN_RECEIVED);
-    lv_opts_read(&s->opts, s->tcp, s->k.tcp.header_len, 1);
-    if (s->opts.is_signed)
+    if (lv_read_options(1))
         return lv_gate_drop(s->service, LV_R_SIGNED);
     if (!lv_gate_believes_checksum(s))
         return lv_gate_drop(s->service, LV_R_TCP_CHECKSUM);
@@ -152,30 +146,113 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
     e = lv_entry_for(s, config, keys, sv);
     if (!e)
         return XDP_DROP;
+    if (lv_is_watched(e))
+        return lv_gate_drop(s->service, LV_R_SYN_WATCHED);
     if (!keys->slot[keys->current & 1].issued)
         keys->slot[keys->current & 1].issued = 1;
     return lv_turn_round(ctx, s, e, sv->window_zero ? 0 : config->offered_window);
+}
+
+/* Stage: does the ACK carry a cookie? Returns enum lv_reason. */
+__noinline int lv_gate_cookie(void)
+{
+    const struct lv_cookie_keys *keys = lv_first(&lv_keys);
+    const struct lv_scratch *s = lv_first(&lv_scratch);
+    struct lv_cookie_bits bits;
+
+    if (!keys || !s)
+        return LV_R_COOKIE_INVALID;
+    return lv_cookie_check(keys, s->k.ip.family, &s->key.client, &s->key.server, s->key.cport, s->key.sport,
+                           s->k.tcp.seq - 1, s->k.tcp.ack - 1, &bits);
+}
+
+/* Stage: the client of a watched handshake is proved: its connection is known from now on, and passes. `closed`: there is
+ * the record of an old one. As lv_watch_opened() in watching.h. Returns 0 if it is not such a packet. */
+__noinline int lv_gate_opened(int closed)
+{
+    const struct lv_bpf_config *config = lv_first(&lv_config);
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    struct lv_half_sets *halves;
+    struct lv_conn c = {};
+    struct lv_half *e;
+
+    if (!config || !s)
+        return 0;
+    halves = lv_halves(config, &s->key);
+    e = halves ? lv_half_find(halves->way, &s->key) : 0;
+    if (!lv_watch_proves(e, &s->k.tcp))
+        return 0;
+    if (closed)
+        bpf_map_delete_elem(&lv_flows, &s->key);
+    lv_watch_record(&c, e, (u16)s->service, lv_tags_pack(&s->k), lv_now_ms(s->now_ns));
+    c.state = LV_FLOW_PASS;
+    lv_flow_track_pass(&c, &s->k.tcp, LV_OUTSIDE, c.opened_ms);
+    if (!config->pass_full)
+        bpf_map_update_elem(&lv_flows, &s->key, &c, BPF_NOEXIST); /* full: it passes without being known */
+    e->flags = 0;
+    lv_count_ev(s->service, LV_E_WATCHED_DONE);
+    return 1;
+}
+
+/* Stage: a packet to a service that is only watched just now. As lv_watch_from_outside() in watching.h. */
+__noinline int lv_gate_watch(struct xdp_md *ctx, int closed)
+{
+    const struct lv_bpf_config *config = lv_first(&lv_config);
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    struct lv_half_sets *halves;
+    struct lv_guard *guard;
+    struct lv_half *e;
+    u32 now_ms;
+    u8 flags;
+
+    if (!config || !s)
+        return XDP_PASS;
+    guard = bpf_map_lookup_elem(&lv_guards, &s->service);
+    halves = lv_halves(config, &s->key);
+    if (!guard || !halves)
+        return XDP_PASS;
+    now_ms = lv_now_ms(s->now_ns);
+    flags = s->k.tcp.flags;
+    e = lv_half_find(halves->way, &s->key);
+    if ((flags & (LV_SYN | LV_ACK)) == LV_SYN) {
+        /* Protection needs a daemon: without one it does not begin. */
+        if (lv_half_answers(e, &s->k.tcp, now_ms) ||
+            (!lv_daemon_is_late(config, s->now_ns) && lv_guard_syn(guard, now_ms)))
+            return lv_gate_syn(ctx);
+        if (closed)
+            bpf_map_delete_elem(&lv_flows, &s->key);
+        lv_read_options(1);
+        lv_watch_syn(e ? e : lv_half_place(halves->way, now_ms), &s->key, &s->k.tcp, &s->opts, now_ms);
+        lv_count_ev(s->service, LV_E_SYN_RECEIVED);
+        lv_count_ev(s->service, LV_E_WATCHED);
+        return lv_gate_pass(s->service);
+    }
+    if (lv_gate_opened(closed))
+        return lv_gate_pass(s->service);
+    if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK &&
+        (lv_half_proves(e, &s->k.tcp, config->offered_window) || lv_gate_cookie() == LV_R_COOKIE_ACCEPTED))
+        return lv_hand_over(ctx, s->service);
+    if (flags & LV_RST)
+        lv_half_reset(e, &s->k.tcp);
+    return lv_gate_pass(s->service);
 }
 
 /* Stage: an ACK without an open flow. `known`: it fits a closed flow of this key; what is no cookie goes on. */
 __noinline int lv_gate_ack(struct xdp_md *ctx, int known)
 {
     const struct lv_bpf_config *config = lv_first(&lv_config);
-    const struct lv_cookie_keys *keys = lv_first(&lv_keys);
     struct lv_scratch *s = lv_first(&lv_scratch);
     struct lv_half_sets *halves;
-    struct lv_cookie_bits bits;
     enum lv_reason reason;
 
-    if (!config || !keys || !s)
+    if (!config || !s)
         return XDP_DROP;
     halves = lv_halves(config, &s->key);
     if (!halves)
         return XDP_DROP;
     if (lv_half_proves(lv_half_find(halves->way, &s->key), &s->k.tcp, config->offered_window))
         return lv_hand_over(ctx, s->service);
-    reason = lv_cookie_check(keys, s->k.ip.family, &s->key.client, &s->key.server, s->key.cport, s->key.sport,
-                             s->k.tcp.seq - 1, s->k.tcp.ack - 1, &bits);
+    reason = (enum lv_reason)lv_gate_cookie();
     if (reason == LV_R_COOKIE_ACCEPTED)
         return lv_hand_over(ctx, s->service);
     if (known)
@@ -185,6 +262,8 @@ __noinline int lv_gate_ack(struct xdp_md *ctx, int known)
     lv_count_ev(s->service, LV_E_COOKIE_BAD);
     return lv_gate_drop(s->service, reason);
 }
+
+enum { LV_GIVES_WAY = -1 };
 
 /* A segment whose key has a flow: the splice's, except where the flow may give way to a new connection. */
 LV_INLINE int lv_gate_known(struct xdp_md *ctx, const struct lv_scratch *s, const struct lv_conn *c)
@@ -198,44 +277,58 @@ LV_INLINE int lv_gate_known(struct xdp_md *ctx, const struct lv_scratch *s, cons
     case LV_FLOW_CLOSED:
     case LV_FLOW_PASS_CLOSED:
         if (syn)
-            return lv_gate_syn(ctx);
-        return ack ? lv_gate_ack(ctx, c->state == LV_FLOW_PASS_CLOSED || lv_fits_closed(c, &s->k.tcp)) : XDP_PASS;
+            return LV_GIVES_WAY;
+        if (!ack)
+            return XDP_PASS;
+        if (c->state == LV_FLOW_PASS_CLOSED || lv_fits_closed(c, &s->k.tcp))
+            return lv_gate_ack(ctx, 1);
+        return LV_GIVES_WAY;
     default: return XDP_PASS;
     }
 }
 
-LV_INLINE int lv_is_protected(const struct lv_services *services, u32 service)
+/* A segment of no open connection. `closed`: there is the record of an old one. As lv_from_outside() in engine.h. */
+LV_INLINE int lv_gate_new(struct xdp_md *ctx, struct lv_scratch *s, const struct lv_bpf_config *config,
+                          const struct lv_services *services, int closed)
 {
-    return services->service[service & (LV_SERVICES_MAX - 1)].protect;
+    u8 flags = s->k.tcp.flags;
+    struct lv_half_sets *halves;
+
+    if (!lv_service_at(services, s->service)->protect ||
+        (services->has_excepted && lv_service_at(services, lv_ask_service(&s->k, &s->key.client, 1))->excepted)) {
+        if (closed && (flags & LV_SYN)) /* the server answers this one itself: the old numbers mean nothing to it */
+            bpf_map_delete_elem(&lv_flows, &s->key);
+        return lv_gate_pass(s->service);
+    }
+    if (!lv_protects(services, s->service))
+        return lv_gate_watch(ctx, closed);
+    if (lv_source_impossible(&s->k.ip))
+        return lv_gate_drop(s->service, LV_R_IP_SOURCE);
+    if ((flags & (LV_SYN | LV_ACK)) == LV_SYN)
+        return lv_gate_syn(ctx);
+    if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK) {
+        if (lv_gate_opened(closed)) /* its handshake began before protection did */
+            return lv_gate_pass(s->service);
+        return lv_gate_ack(ctx, 0);
+    }
+    halves = lv_halves(config, &s->key);
+    if ((flags & LV_RST) && halves)
+        lv_half_reset(lv_half_find(halves->way, &s->key), &s->k.tcp);
+    return lv_gate_drop(s->service, LV_R_NO_FLOW);
 }
 
 LV_INLINE int lv_gate_tcp(struct xdp_md *ctx, struct lv_scratch *s, const struct lv_bpf_config *config,
                           const struct lv_services *services)
 {
-    u8 flags = s->k.tcp.flags;
-    struct lv_half_sets *halves;
+    int verdict = LV_GIVES_WAY;
     struct lv_conn *c;
 
     lv_flow_key(&s->key, &s->k, LV_OUTSIDE);
     s->service = lv_ask_service(&s->k, &s->key.server, s->key.sport);
     c = bpf_map_lookup_elem(&lv_flows, &s->key);
     if (c)
-        return lv_gate_known(ctx, s, c);
-    if (!lv_is_protected(services, s->service))
-        return lv_gate_pass(s->service);
-    if (services->has_excepted &&
-        services->service[lv_ask_service(&s->k, &s->key.client, 1) & (LV_SERVICES_MAX - 1)].excepted)
-        return lv_gate_pass(s->service);
-    if (lv_source_impossible(&s->k.ip))
-        return lv_gate_drop(s->service, LV_R_IP_SOURCE);
-    if ((flags & (LV_SYN | LV_ACK)) == LV_SYN)
-        return lv_gate_syn(ctx);
-    if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK)
-        return lv_gate_ack(ctx, 0);
-    halves = lv_halves(config, &s->key);
-    if ((flags & LV_RST) && halves)
-        lv_half_reset(lv_half_find(halves->way, &s->key), &s->k.tcp);
-    return lv_gate_drop(s->service, LV_R_NO_FLOW);
+        verdict = lv_gate_known(ctx, s, c);
+    return verdict != LV_GIVES_WAY ? verdict : lv_gate_new(ctx, s, config, services, !!c);
 }
 
 /* Stage: read what an ICMP message quotes. */
@@ -260,7 +353,7 @@ LV_INLINE int lv_gate_icmp(struct xdp_md *ctx, struct lv_scratch *s, const struc
     s->service = lv_ask_service(&s->k, &s->key.server, s->key.sport);
     if (c)
         return c->state == LV_FLOW_PASS || c->state == LV_FLOW_PASS_CLOSED ? XDP_PASS : lv_hand_over(ctx, s->service);
-    if (lv_is_protected(services, s->service))
+    if (lv_protects(services, s->service))
         return lv_gate_drop(s->service, LV_R_ICMP_NO_FLOW);
     return lv_gate_pass(s->service);
 }
@@ -271,8 +364,8 @@ LV_INLINE int lv_gate_refuses_fragment(struct lv_scratch *s, const struct lv_ser
     const struct lv_service *sv;
 
     s->service = lv_ask_service(&s->k, &s->k.ip.dst, s->k.tcp.dport);
-    sv = &services->service[s->service & (LV_SERVICES_MAX - 1)];
-    return sv->protect && (!sv->fragments_pass || (s->k.tcp.flags & LV_SYN));
+    sv = lv_service_at(services, s->service);
+    return lv_protects(services, s->service) && (!sv->fragments_pass || (s->k.tcp.flags & LV_SYN));
 }
 
 /* Junk and fragments have no ports (or none that can be believed): the address decides. */
@@ -283,8 +376,8 @@ LV_INLINE int lv_gate_portless(struct lv_scratch *s, const struct lv_services *s
     if (!s->k.ip.family)
         return XDP_PASS; /* no IP header that could be read: the bridge may have it */
     s->service = lv_ask_service(&s->k, &s->k.ip.dst, 0);
-    sv = &services->service[s->service & (LV_SERVICES_MAX - 1)];
-    if (!sv->protect || (reason == LV_R_FRAGMENT && sv->fragments_pass))
+    sv = lv_service_at(services, s->service);
+    if (!lv_protects(services, s->service) || (reason == LV_R_FRAGMENT && sv->fragments_pass))
         return lv_gate_pass(s->service);
     return lv_gate_drop(s->service, reason);
 }

@@ -119,6 +119,20 @@ LV_INLINE void lv_kernel_complete(const struct lv_frame *f)
         lv_tcp_checksum_complete(&k.ip);
 }
 
+/* A copy of a SYN-ACK that goes past the box. */
+static void lv_kernel_learn(struct lv_kernel_flows *kf, const struct lv_frame *f)
+{
+    struct lv_worker *w = kf->w;
+    struct lv_key key;
+    struct lv_pkt k;
+
+    lv_frame_begin(&k, f);
+    if (lv_parse(&k, f->data, f->data + f->len, f->proto) != LV_KIND_TCP)
+        return;
+    lv_flow_key(&key, &k, LV_INSIDE);
+    lv_watch_learn(w, &k, &key, lv_service_find(lv_services_of(w), &key.server, key.sport, &k));
+}
+
 /* A packet that the programs handed over. */
 LV_INLINE enum lv_verdict lv_kernel_packet(struct lv_kernel_flows *kf, struct lv_frame *frame)
 {
@@ -180,7 +194,7 @@ LV_INLINE void lv_kernel_sweep_one(struct lv_kernel_flows *kf, const struct lv_k
 LV_INLINE void lv_kernel_sweep(struct lv_kernel_flows *kf)
 {
     u32 n = LV_SWEEP_BATCH, next, i;
-    int crowded = kf->used > kf->capacity - kf->capacity / 4;
+    int crowded = lv_is_crowded(kf->used, kf->passing, kf->capacity);
     int failed = bpf_map_lookup_batch(kf->fd, kf->has_cursor ? &kf->cursor : 0, &next, kf->keys, kf->conns, &n, 0);
 
     if (failed && errno != ENOENT) {

@@ -10,6 +10,7 @@
 #include "../core/base.h"
 #include "../core/cookie.h"
 #include "../core/flow.h"
+#include "../core/guard.h"
 #include "../core/halfopen.h"
 #include "../core/learned.h"
 #include "../core/reason.h"
@@ -34,12 +35,13 @@ enum {
 #define LV_BPF_MAPS(X)                                                                                                 \
     X(lv_flows, 1, 0)                                                                                                  \
     X(lv_learned, 1, 0)                                                                                                \
-    X(lv_halfopen, 1, 0)                                                                                               \
+    X(lv_halfopen, 2, 0)                                                                                               \
     X(lv_handovers, 1, 0)                                                                                              \
     X(lv_keys, 1, 0)                                                                                                   \
-    X(lv_counts, 1, 0)                                                                                                 \
+    X(lv_counts, 2, 0)                                                                                                 \
     X(lv_config, 1, 1)                                                                                                 \
     X(lv_service_tables, 2, 1)                                                                                         \
+    X(lv_guards, 1, 1)                                                                                                 \
     X(lv_scratch, 0, 0)
 
 /* One record, read by the programs at every packet, written by the daemon. */
@@ -69,11 +71,13 @@ struct lv_counters {
     u64 n[LV_REASONS_AND_EVENTS];
 };
 
+enum lv_handover_flag { LV_HANDOVER_COPY = 0x01 }; /* a SYN-ACK that goes on by itself: to be learned from, no more */
+
 /* In front of each packet that is handed to user space. */
 struct lv_handover {
-    u32 len; /* bytes of the Ethernet frame that follow */
-    u8 side; /* where it came in */
-    u8 flags;
+    u32 len;        /* bytes of the Ethernet frame that follow */
+    u8 side;        /* where it came in */
+    u8 flags;       /* enum lv_handover_flag */
     u16 vlan_proto; /* tag out of band, 0: none */
     u16 vlan_tci;
     u16 pad;

@@ -22,6 +22,18 @@ static void lv_shared_adopt(struct lv_worker *w, struct lv_half *half, u32 sets_
     w->ctx->learning.entry = learned;
 }
 
+/* The guards of the services go on where the programs see them. A predecessor's are of other numbers. */
+static void lv_shared_guards(struct lv_worker *w, void *map)
+{
+    __builtin_memcpy(map, w->ctx->guard, LV_SERVICES_MAX * sizeof(struct lv_guard));
+    w->ctx->guard = map;
+}
+
+static size_t lv_shared_guards_bytes(void)
+{
+    return LV_SERVICES_MAX * sizeof(struct lv_guard);
+}
+
 /* Cookies were counted where they were made, in the kernel; here every key may have some out. */
 static void lv_shared_keys_out(struct lv_worker *w)
 {

@@ -21,11 +21,11 @@ LV_INLINE int lv_splice_drop(u32 service, enum lv_reason r)
     return TC_ACT_SHOT;
 }
 
-LV_INLINE void lv_fill_handover(struct __sk_buff *skb, struct lv_handover *h, u32 side, u32 len, u32 room)
+LV_INLINE void lv_fill_handover(struct __sk_buff *skb, struct lv_handover *h, u32 side, u32 len, u32 room, u8 flags)
 {
     h->len = len;
     h->side = (u8)side;
-    h->flags = 0;
+    h->flags = flags;
     h->vlan_proto = skb->vlan_present ? bpf_ntohs((u16)skb->vlan_proto) : 0;
     h->vlan_tci = (u16)skb->vlan_tci;
     LV_OPAQUE(len);
@@ -45,13 +45,13 @@ __noinline int lv_hand_over(struct __sk_buff *skb, u32 side, u32 service)
     if (len <= LV_HANDOVER_SMALL - sizeof(*h)) {
         h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_SMALL, 0);
         if (h) {
-            lv_fill_handover(skb, h, side, len, LV_HANDOVER_SMALL);
+            lv_fill_handover(skb, h, side, len, LV_HANDOVER_SMALL, 0);
             return TC_ACT_SHOT;
         }
     } else {
         h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_GSO, 0);
         if (h) {
-            lv_fill_handover(skb, h, side, len, LV_HANDOVER_GSO);
+            lv_fill_handover(skb, h, side, len, LV_HANDOVER_GSO, 0);
             return TC_ACT_SHOT;
         }
     }
@@ -156,15 +156,69 @@ LV_INLINE int lv_splice_flow(struct __sk_buff *skb, struct lv_scratch *s, const 
     return (int)bpf_redirect(config->ifindex[side == LV_INSIDE ? LV_OUTSIDE : LV_INSIDE], 0);
 }
 
+/* A copy of a packet that goes on by itself, for user space to learn from. Without room in the ring: at the next one. */
+LV_INLINE void lv_hand_copy(struct __sk_buff *skb)
+{
+    struct lv_handover *h;
+
+    if (skb->len > LV_HANDOVER_SMALL - sizeof(*h))
+        return;
+    h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_SMALL, 0);
+    if (h)
+        lv_fill_handover(skb, h, LV_INSIDE, skb->len, LV_HANDOVER_SMALL, LV_HANDOVER_COPY);
+}
+
+/* Stage: SYN-ACK or RST of a server of a service with `protect: auto`, to a client without a flow. As
+ * lv_watch_from_inside() in watching.h: 1 if it passes. */
+__noinline int lv_splice_watch(struct __sk_buff *skb, u32 service)
+{
+    const struct lv_bpf_config *config = lv_first(&lv_config);
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    const struct lv_services *services;
+    struct lv_learned_sets *learned;
+    struct lv_server_options so;
+    struct lv_half_sets *halves;
+    u32 now_ms, server;
+    u8 asked;
+
+    if (!config || !s)
+        return 1;
+    services = lv_services_now(config);
+    halves = lv_halves(config, &s->key);
+    if (!services || !halves)
+        return 1;
+    now_ms = lv_now_ms(s->now_ns);
+    switch (lv_watch_server(halves->way, &s->key, &s->k.tcp, lv_protects(services, service), now_ms)) {
+    case LV_WATCH_NOT: return 0;
+    case LV_WATCH_REFUSED: lv_count_ev(service, LV_E_WATCHED_DONE); return 1;
+    case LV_WATCH_SYNACK: break;
+    default: return 1;
+    }
+    server = lv_learned_index(&s->key.server, s->key.sport);
+    learned = bpf_map_lookup_elem(&lv_learned, &server);
+    if (!learned)
+        return 1;
+    lv_read_options(1);
+    lv_watch_options(&s->k.tcp, &s->opts, &so);
+    asked = lv_watch_asked(lv_half_find(halves->way, &s->key), &s->k.tcp, &so);
+    if (!lv_learned_confirms(learned->way, &s->key.server, s->key.sport, &so, asked, now_ms))
+        lv_hand_copy(skb);
+    return 1;
+}
+
 /* No flow, from the servers' side: they are believed, and what they say is the knowledge by which answers pass. */
 LV_INLINE int lv_splice_know(struct __sk_buff *skb, struct lv_scratch *s, const struct lv_bpf_config *config,
                              const struct lv_services *services)
 {
     u32 service = lv_ask_service(&s->k, &s->key.server, s->key.sport);
     u8 flags = s->k.tcp.flags;
+    u8 protect = lv_service_at(services, service)->protect;
     struct lv_conn c = {};
 
-    if (!services->service[service & (LV_SERVICES_MAX - 1)].protect)
+    if (!protect)
+        return TC_ACT_OK;
+    if (protect == LV_PROTECT_AUTO && ((flags & LV_RST) || (flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) &&
+        lv_splice_watch(skb, service))
         return TC_ACT_OK;
     if ((flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) /* late: user space answers with RST */
         return lv_hand_over(skb, LV_INSIDE, service);

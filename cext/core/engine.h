@@ -15,6 +15,7 @@
 #include "gate.h"
 #include "icmp.h"
 #include "splice.h"
+#include "watching.h"
 #include "worker.h"
 
 /* A packet as an engine hands it over. */
@@ -56,10 +57,17 @@ LV_INLINE enum lv_verdict lv_from_outside(struct lv_worker *w, struct lv_pkt *k,
             lv_flow_forget(w, closed, hash);
         return lv_pass(w, service);
     }
+    if (!lv_protects(w, service))
+        return lv_watch_from_outside(w, k, key, hash, service, link, closed);
     if ((flags & (LV_SYN | LV_ACK)) == LV_SYN)
         return lv_gate_syn(w, k, key, service, link);
-    if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK)
+    if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK) {
+        struct lv_half *e = lv_half_find(lv_half_set(&w->half, key), key);
+
+        if (lv_watch_proves(e, &k->tcp)) /* its handshake began before protection did */
+            return lv_watch_opened(w, k, key, hash, service, e, closed);
         return lv_gate_ack(w, k, key, hash, service, link, closed);
+    }
     if (flags & LV_RST)
         lv_half_reset(lv_half_find(lv_half_set(&w->half, key), key), &k->tcp);
     return lv_drop(w, service, LV_R_NO_FLOW);
@@ -74,6 +82,10 @@ LV_INLINE enum lv_verdict lv_from_inside(struct lv_worker *w, struct lv_pkt *k, 
     u8 flags = k->tcp.flags;
 
     if (!services->service[service].protect)
+        return lv_pass(w, service);
+    if (services->service[service].protect == LV_PROTECT_AUTO &&
+        ((flags & LV_RST) || (flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) &&
+        lv_watch_from_inside(w, k, key, service))
         return lv_pass(w, service);
     if ((flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) { /* late: we gave up on it. Free the server's entry. */
         struct lv_segment s;
@@ -174,13 +186,12 @@ LV_INLINE enum lv_verdict lv_tcp(struct lv_worker *w, struct lv_pkt *k, const st
 
 /* Of a first fragment the header can be translated, of later ones there is nothing to translate. A SYN in fragments is
  * never let through: nobody sends one in earnest, and it would be a way around the gate. */
-LV_INLINE int lv_first_fragment_refused(const struct lv_services *services, const struct lv_pkt *k, u16 *service)
+LV_INLINE int lv_first_fragment_refused(const struct lv_worker *w, const struct lv_pkt *k, u16 *service)
 {
-    const struct lv_service *sv;
+    const struct lv_services *services = lv_services_of(w);
 
     *service = lv_service_find(services, &k->ip.dst, k->tcp.dport, k);
-    sv = &services->service[*service];
-    return sv->protect && (!sv->fragments_pass || (k->tcp.flags & LV_SYN));
+    return lv_protects(w, *service) && (!services->service[*service].fragments_pass || (k->tcp.flags & LV_SYN));
 }
 
 /* Fragments without a TCP header pass only where the operator lets them. */
@@ -189,7 +200,7 @@ LV_INLINE enum lv_verdict lv_fragment(struct lv_worker *w, const struct lv_pkt *
     const struct lv_services *services = lv_services_of(w);
     u16 service = lv_service_of_address(services, side == LV_OUTSIDE ? &k->ip.dst : &k->ip.src);
 
-    if (side == LV_INSIDE || !services->service[service].protect || services->service[service].fragments_pass)
+    if (side == LV_INSIDE || !lv_protects(w, service) || services->service[service].fragments_pass)
         return lv_pass(w, service);
     return lv_drop(w, service, LV_R_FRAGMENT);
 }
@@ -219,7 +230,7 @@ LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame 
         kind = lv_junk(&k.ip, LV_R_IP_SOURCE);
     switch (kind) {
     case LV_KIND_TCP:
-        if (k.ip.fragment && side == LV_OUTSIDE && lv_first_fragment_refused(lv_services_of(w), &k, &service))
+        if (k.ip.fragment && side == LV_OUTSIDE && lv_first_fragment_refused(w, &k, &service))
             return lv_drop(w, service, LV_R_FRAGMENT);
         lv_ether_make(&back, LV_OUTSIDE, f->src, f->dst, lv_tags_pack(&k), k.tci, f->has_l2);
         return lv_tcp(w, &k, &back, side);
@@ -263,12 +274,18 @@ LV_INLINE int lv_is_idle(const struct lv_conn *f, u32 now_ms, int crowded)
     return idle_ms >= lv_idle_limit_ms(f, crowded) && idle_ms < 0u - LV_CLOCKS_APART_MS;
 }
 
+/* Is there little room for new records: in all, or in the half that those may have which are only known? */
+LV_INLINE int lv_is_crowded(u32 used, u32 passing, u32 capacity)
+{
+    return used > capacity - capacity / 4 || passing > capacity / 2 - capacity / 8;
+}
+
 /* Look at the next part of the table and forget what has been silent for too long. */
 LV_INLINE void lv_sweep(struct lv_worker *w)
 {
     struct lv_table *t = &w->ctx->table;
     u32 n = t->capacity / LV_SWEEP_TICKS + 1;
-    int crowded = t->used > t->capacity - t->capacity / 4;
+    int crowded = lv_is_crowded(t->used, t->passing, t->capacity);
 
     while (n-- && lv_outq_has_room(w)) {
         struct lv_flow *f = &t->flow[t->cursor];

@@ -10,6 +10,7 @@
 
 #include "handshake.h"
 #include "synack.h"
+#include "watch.h"
 #include "worker.h"
 
 /* The SYN-ACK of a half-open entry, first or again. */
@@ -33,7 +34,7 @@ LV_INLINE int lv_half_expects(struct lv_worker *w, const struct lv_pkt *k, const
 {
     const struct lv_half *e = lv_half_find(lv_half_set(&w->half, key), key);
 
-    return e && (k->tcp.flags & LV_ACK) && k->tcp.ack == e->isn + 1;
+    return e && !(e->flags & LV_HALF_WATCHED) && (k->tcp.flags & LV_ACK) && k->tcp.ack == e->isn + 1;
 }
 
 /* A SYN from outside to a protected service. `link` leads back to the sender. */
@@ -53,6 +54,8 @@ LV_INLINE enum lv_verdict lv_gate_syn(struct lv_worker *w, const struct lv_pkt *
     if (!lv_checksum_believed(&k->ip))
         return lv_drop(w, service, LV_R_TCP_CHECKSUM);
     e = lv_half_find(set, key);
+    if (lv_watch_waits(e, &k->tcp, w->now_ms))
+        return lv_drop(w, service, LV_R_SYN_WATCHED);
     if (!lv_half_answers(e, &k->tcp, w->now_ms)) {
         struct lv_synack_env env = {&w->keys, lv_learned_of(w, &key->server, key->sport), w->now_ms,
                                     w->ctx->config.ts_offset};
@@ -202,12 +205,13 @@ LV_INLINE void lv_gate_tick(struct lv_worker *w)
     while (n-- && lv_outq_has_room(w)) {
         struct lv_half *e = &h->entry[h->cursor];
         u32 age_ms = w->now_ms - e->made_ms;
+        int watched = !!(e->flags & LV_HALF_WATCHED);
 
         if (e->flags & LV_HALF_USED) {
             h->seen++;
-            if (age_ms >= 2000u * LV_EPOCH_S && age_ms < 0x80000000u) {
+            if (age_ms >= (watched ? (u32)LV_WATCHED_MS : 2000u * LV_EPOCH_S) && age_ms < 0x80000000u) {
                 e->flags = 0;
-            } else if (lv_half_is_due(e, age_ms) && w->retrans_left) {
+            } else if (!watched && lv_half_is_due(e, age_ms) && w->retrans_left) {
                 w->retrans_left--;
                 e->tries++;
                 lv_send_synack(w, e, &lv_services_of(w)->service[e->service]);

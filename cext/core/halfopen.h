@@ -27,6 +27,8 @@ enum lv_half_flag {
     LV_HALF_ECN = 0x08,
     LV_HALF_SACK_OFFER = 0x10, /* offered by the client, and not told to it */
     LV_HALF_ECN_OFFER = 0x20,
+    LV_HALF_WATCHED = 0x40,  /* not ours: a handshake that goes past the box (watch.h) */
+    LV_HALF_ANSWERED = 0x80, /* WATCHED: by the server, `isn` is its number */
 };
 
 struct lv_half {

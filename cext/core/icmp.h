@@ -79,7 +79,7 @@ LV_INLINE enum lv_verdict lv_icmp(struct lv_worker *w, struct lv_pkt *k, enum lv
         verdict = lv_icmp_about_flow(w, f, hash, k, side);
     } else {
         service = lv_service_find(services, &key.server, key.sport, k);
-        if (side == LV_OUTSIDE && services->service[service].protect) /* echo of our SYN-ACKs to forged sources */
+        if (side == LV_OUTSIDE && lv_protects(w, service)) /* echo of our SYN-ACKs to forged sources */
             verdict = lv_drop(w, service, LV_R_ICMP_NO_FLOW);
         else
             verdict = lv_pass(w, service);

@@ -21,6 +21,7 @@
     X(TCP_CHECKSUM, "tcp_checksum", "TCP checksum is wrong")                                                           \
     X(SIGNED, "tcp_signature", "SYN with a TCP-MD5 or TCP-AO signature, which no proxy can answer")                    \
     X(SYN_ANSWERED, "syn_answered", "SYN answered with a cookie (not a loss: this is the protection at work)")         \
+    X(SYN_WATCHED, "syn_watched", "SYN repeated that its server has had already, from before protection began")        \
     X(NO_COOKIE_OUT, "ack_no_cookie_out", "ACK without a flow while no cookie is out")                                 \
     X(COOKIE_EXPIRED, "cookie_expired", "ACK for a cookie whose key is no longer valid")                               \
     X(COOKIE_INVALID, "cookie_invalid", "ACK that carries no valid cookie")                                            \
@@ -58,7 +59,9 @@
     X(EXPIRED, "expired", "connections forgotten because they were idle too long")                                     \
     X(HELD_BYTES, "held_bytes", "bytes of early data held for a server")                                               \
     X(TRANSLATED, "translated", "packets of open connections translated")                                              \
-    X(PASSED, "passed", "packets passed on untouched")
+    X(PASSED, "passed", "packets passed on untouched")                                                                 \
+    X(WATCHED, "watched", "SYNs passed on to servers of a service that is only watched")                               \
+    X(WATCHED_DONE, "watched_done", "watched handshakes that were completed, or refused by the server")
 
 enum lv_reason {
 #define LV_ONE(id, name, text) LV_R_##id,

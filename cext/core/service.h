@@ -25,9 +25,11 @@ enum {
     LV_VID_ANY = 0xffff,
 };
 
+enum lv_protect { LV_PROTECT_OFF = 0, LV_PROTECT_ALWAYS, LV_PROTECT_AUTO };
+
 struct lv_service {
     u8 used;
-    u8 protect;     /* 0 off, 1 always */
+    u8 protect;     /* enum lv_protect */
     u8 window_zero; /* SYN-ACK offers window 0 until the server has answered */
     u8 fragments_pass;
     u8 excepted; /* hosts, not a service: whatever comes from or goes to them passes */

@@ -90,19 +90,28 @@ LV_INLINE u16 lv_service_of_flow(const struct lv_services *s, const struct lv_fl
     return lv_service_find(s, &f->key.server, f->key.sport, &k);
 }
 
-/* Know a connection from a packet of the server's side, so that its packets pass. Full: it passes without being known,
- * and the client's side of it only as long as the service is not protected. */
-LV_INLINE void lv_know(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key, u32 hash, u16 service)
+/* A record for a connection that is only known; 0 if half of the table are such, or it is full. */
+LV_INLINE struct lv_flow *lv_passing_insert(struct lv_worker *w, const struct lv_key *key, u32 hash)
 {
     struct lv_table *t = &w->ctx->table;
     struct lv_flow *f;
 
     if (__atomic_load_n(&t->passing, __ATOMIC_RELAXED) >= t->capacity / 2)
-        return;
+        return 0;
     f = lv_table_insert(t, key, hash);
+    if (f)
+        __atomic_fetch_add(&t->passing, 1, __ATOMIC_RELAXED);
+    return f;
+}
+
+/* Know a connection from a packet of the server's side, so that its packets pass. Full: it passes without being known,
+ * and the client's side of it only as long as the service is not protected. */
+LV_INLINE void lv_know(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key, u32 hash, u16 service)
+{
+    struct lv_flow *f = lv_passing_insert(w, key, hash);
+
     if (!f)
         return;
-    __atomic_fetch_add(&t->passing, 1, __ATOMIC_RELAXED);
     f->c.service = service;
     f->c.tags = lv_tags_pack(k);
     f->c.opened_ms = w->now_ms;

@@ -27,7 +27,7 @@ LV_INLINE int lv_half_answers(const struct lv_half *e, const struct lv_tcp *t, u
 {
     const u8 ecn = LV_ECE | LV_CWR;
 
-    return e && e->client_isn == t->seq && now_ms - e->made_ms < LV_EPOCH_S * 1000u &&
+    return e && !(e->flags & LV_HALF_WATCHED) && e->client_isn == t->seq && now_ms - e->made_ms < LV_EPOCH_S * 1000u &&
            !(e->flags & (LV_HALF_ECN | LV_HALF_ECN_OFFER)) == ((t->flags & ecn) != ecn);
 }
 
@@ -35,7 +35,7 @@ LV_INLINE int lv_half_answers(const struct lv_half *e, const struct lv_tcp *t, u
  * keep-alive proves as much. */
 LV_INLINE int lv_half_proves(const struct lv_half *e, const struct lv_tcp *t, u32 offered_window)
 {
-    return e && t->ack == e->isn + 1 && t->seq - e->client_isn <= offered_window + 1;
+    return e && !(e->flags & LV_HALF_WATCHED) && t->ack == e->isn + 1 && t->seq - e->client_isn <= offered_window + 1;
 }
 
 /* A RST of a client that had this entry's SYN-ACK and does not want it. */

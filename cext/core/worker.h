@@ -10,6 +10,7 @@
 
 #include "cookie.h"
 #include "emit.h"
+#include "guard.h"
 #include "halfopen.h"
 #include "hold.h"
 #include "learning.h"
@@ -66,6 +67,7 @@ struct lv_ctx {
     struct lv_hold hold;
     struct lv_learning learning;
     const struct lv_services *services; /* swapped whole; see lv_worker.quiescent */
+    struct lv_guard *guard;             /* LV_SERVICES_MAX, one for each service */
     /* Called with each key that is forgotten, for an engine that keeps the flows elsewhere too; may be 0. */
     void (*on_forget)(void *owner, const struct lv_key *key);
     void *owner;
@@ -116,6 +118,12 @@ LV_INLINE enum lv_verdict lv_pass(struct lv_worker *w, u16 service)
 LV_INLINE const struct lv_services *lv_services_of(const struct lv_worker *w)
 {
     return __atomic_load_n(&w->ctx->services, __ATOMIC_ACQUIRE);
+}
+
+/* Does the service answer in place of its servers just now? */
+LV_INLINE int lv_protects(const struct lv_worker *w, u16 service)
+{
+    return lv_guard_protects(&lv_services_of(w)->service[service], &w->ctx->guard[service]);
 }
 
 LV_INLINE void lv_ring_push(struct lv_ring *r, u32 index, u32 stamp, u32 due_ms)

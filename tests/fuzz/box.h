@@ -46,6 +46,7 @@ static struct lv_interval intervals[2];
 static struct lv_port_rule rules[4] = {
     {1, 100, LV_VID_ANY, 1}, {101, 200, LV_VID_ANY, 2}, {1, 100, LV_VID_ANY, 1}, {101, 200, LV_VID_ANY, 2}};
 static struct lv_services services;
+static struct lv_guard guards[SERVICES];
 
 static const u8 box_server4[4] = {198, 19, 0, 0};
 static const u8 box_server6[16] = {0x20, 0x01, 0x0d, 0xb8, 0, 0x19};
@@ -89,7 +90,7 @@ static void box_open(u8 policy, u8 wscale)
         memset(learned, 0, sizeof(learned));
     memset(&box, 0, sizeof(box));
     box_services();
-    services.service[2].protect = !(policy & 1);
+    services.service[2].protect = policy & 1 ? LV_PROTECT_OFF : wscale & 16 ? LV_PROTECT_AUTO : LV_PROTECT_ALWAYS;
     services.service[2].window_zero = !!(policy & 2);
     services.service[2].fragments_pass = !!(policy & 4);
     services.service[2].sack_ok = !(policy & 8);
@@ -101,6 +102,9 @@ static void box_open(u8 policy, u8 wscale)
     box.ctx.config.out_layer[LV_OUTSIDE] = policy & 64 ? LV_L3 : LV_L2;
     box.ctx.config.out_layer[LV_INSIDE] = policy & 128 ? LV_L3 : LV_L2;
     box.ctx.learning.entry = learned;
+    memset(guards, 0, sizeof(guards));
+    guards[2].most_syns = 4;
+    box.ctx.guard = guards;
     lv_table_attach(&box.ctx.table, box.flow, FLOWS, box.head, HEADS);
     lv_hold_init(&box.ctx.hold, box.block, BLOCKS, HOLD_BYTES);
     w->ctx = &box.ctx;

@@ -44,6 +44,7 @@ static u32 heads[HEADS];
 static struct lv_hold_block blocks[BLOCKS];
 static struct lv_learned learned[LV_LEARNED_ENTRIES];
 static struct lv_services services;
+static struct lv_guard guards[2];
 static struct lv_interval interval[2];
 static struct lv_port_rule rule = {80, 80, LV_VID_ANY, 1};
 static struct thread threads[WORKERS];
@@ -147,6 +148,7 @@ static void open_box(void)
     services.service[1].mss[0] = 1460;
     services.service[1].wscale = 7;
     ctx.services = &services;
+    ctx.guard = guards;
     ctx.config.offered_window = 4000;
     ctx.config.out_layer[LV_OUTSIDE] = ctx.config.out_layer[LV_INSIDE] = LV_L3;
     ctx.learning.entry = learned;
