@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from netlab.process import LabError
 
-from bench import established, gate, newconnections, packettime, report, syns
+from bench import established, gate, memory, newconnections, packettime, report, syns
 from bench.errors import BenchError
 from bench.part import Effort, Report
 from bench.topology import alone, say
@@ -27,6 +27,7 @@ PARTS: dict[str, tuple[Callable[[Effort], Report], int, int]] = {
     "packet": (packettime.run, 5, 1),
     "established": (established.run, 3, 1),
     "connections": (newconnections.run, 3, 1),
+    "memory": (memory.run, 1, 1),
 }
 
 

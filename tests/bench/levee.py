@@ -26,6 +26,7 @@ from bench.topology import BRIDGE_IF, INSIDE_IF, OUTSIDE_IF, SERVER_ADDRESS, SER
 
 THROUGHPUT_PORT = 5201
 CONVERSATION_PORT = 5202
+FLOWS = 262_144  # the default
 _ISSUED_AT = (56, 96)  # of the two keys in struct lv_cookie_keys, cext/core/cookie.h
 PORTS = (SERVICE_PORT, THROUGHPUT_PORT, CONVERSATION_PORT)
 
@@ -73,8 +74,8 @@ def forget_cookies(keys: Path) -> None:
 
 
 @contextmanager
-def running(engine: str, cpus: Sequence[int], services: int = 1) -> Iterator[Levee]:
-    """`levee run` on these cores with so many services of one address each."""
+def running(engine: str, cpus: Sequence[int], services: int = 1, flows: int = FLOWS) -> Iterator[Levee]:
+    """`levee run` on these cores with so many services of one address each, and room for so many flows."""
     command = Path(sys.executable).with_name("levee")
     if not command.exists():
         raise BenchError(f"{command} is missing", "build the project first: make build")
@@ -82,7 +83,7 @@ def running(engine: str, cpus: Sequence[int], services: int = 1) -> Iterator[Lev
         state = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="levee-bench-")))
         levee = Levee(command, state / "run/control.sock", state / "run/bpf", [])
         config = state / "levee.yaml"
-        config.write_text(_configuration(engine, len(cpus), state, services))
+        config.write_text(_configuration(engine, len(cpus), state, services, flows))
         if engine == "bpf":
             stack.enter_context(_bpf_file_system(levee.pins))
 
@@ -95,7 +96,7 @@ def running(engine: str, cpus: Sequence[int], services: int = 1) -> Iterator[Lev
         yield levee
 
 
-def _configuration(engine: str, queues: int, state: Path, services: int) -> str:
+def _configuration(engine: str, queues: int, state: Path, services: int, flows: int) -> str:
     bridge = f"mode: bridge\nbridge: {BRIDGE_IF}" if engine == "bpf" else "mode: routed"
     head = f"""
 version: 1
@@ -104,6 +105,7 @@ engine: {engine}
 outside: {OUTSIDE_IF}
 inside: {INSIDE_IF}
 nfqueue: {{queues: {queues}}}
+limits: {{flows: {flows}}}
 cookie: {{secret_file: {state}/secret}}
 runtime_dir: {state}/run
 state_dir: {state}/state

@@ -13,19 +13,16 @@ import itertools
 import os
 import statistics
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from box.box import Talk, service, stamps
 from box.wire import V4, Option
 from bpf.both import Both
 from bpf.kernelbox import KernelBox
-from bpf.libbpf import Map, Program, pin_of, pinned
+from bpf.libbpf import Program, pin_of
 
-from bench import levee, programs
+from bench import flowcopies, levee, programs
 from bench.errors import BenchError
 from bench.part import Bars, Effort, Report, Spread, Table
 from bench.programs import Frames, Plan
@@ -35,12 +32,6 @@ FLOWS = (1_000, 100_000, 1_000_000)
 SYN, ACK_OUT, ACK_NONE = "gate: SYN answered", "gate: forged ACK, cookies out", "gate: forged ACK, no cookie out"
 TO_SERVER, TO_CLIENT = "splice: ACK to the server, 66 bytes", "splice: ACK to the client, 66 bytes"
 _TIMES_PER_S = 200_000  # runs of a program for each second of effort
-_CLIENT_AT, _CPORT_AT = (
-    12,
-    32,
-)  # in struct lv_key, cext/core/flow.h: the IPv4 address within the mapped one; in host byte order
-_CLIENTS_BASE, _CLIENTS_BITS, _PORT_FIRST = 0xC6128000, 15, 1024  # as in frames.bpf.c
-_FILL_AT_ONCE = 50_000
 _HALF_OPEN = 65_536
 _DROP, _TX, _REDIRECT = 1, 3, 7
 _SYN_OPTIONS: list[Option] = [
@@ -73,11 +64,13 @@ def run(effort: Effort) -> Report:
         talk = Talk(box, V4)  # type: ignore[arg-type]  # Both has what Talk asks of a box
         talk.open()
         _confine()
-        with _pinned_map(pin_of("lv_flows", pins)) as flows:
+        with flowcopies.pinned_map(pin_of("lv_flows", pins)) as flows:
             model = flows.first_key()
+            if not model:
+                raise BenchError("the connection that was opened is not in the table of the kernel")
             record = flows.lookup(model)
             for first, count in itertools.pairwise((0, *FLOWS)):
-                _fill(flows, model, record, first, count)
+                flowcopies.fill(flows, model, record, first, count)
                 for case in _cases(box.kernel, talk, count):
                     series = [_measure(frames, case, pins, effort.seconds) for _ in range(effort.rounds)]
                     found.setdefault(case.name, {})[count] = series
@@ -90,27 +83,6 @@ def _confine() -> None:
     for task in Path("/proc/self/task").iterdir():
         os.sched_setaffinity(int(task.name), {CLIENT_CPU})
     os.sched_setaffinity(0, {BOX_CPU})
-
-
-@contextmanager
-def _pinned_map(pin: Path) -> Iterator[Map]:
-    fd = pinned(pin)
-    try:
-        yield Map(fd)
-    finally:
-        os.close(fd)
-
-
-def _fill(flows: Map, model: bytes, record: bytes, first: int, count: int) -> None:
-    """Copies of a flow for the clients that a plan of `count` clients draws, from number `first` on."""
-    for start in range(first, count, _FILL_AT_ONCE):
-        numbers = np.arange(start, min(start + _FILL_AT_ONCE, count), dtype=np.uint32)
-        keys = np.tile(np.frombuffer(model, dtype=np.uint8), (len(numbers), 1))
-        addresses = _CLIENTS_BASE + (numbers & ((1 << _CLIENTS_BITS) - 1))
-        keys[:, _CLIENT_AT : _CLIENT_AT + 4] = addresses.astype(">u4").view(np.uint8).reshape(-1, 4)
-        ports = _PORT_FIRST + (numbers >> _CLIENTS_BITS)
-        keys[:, _CPORT_AT : _CPORT_AT + 2] = ports.astype("=u2").view(np.uint8).reshape(-1, 2)
-        flows.update_many(keys.tobytes(), record * len(numbers))
 
 
 def _cases(kernel: KernelBox, talk: Talk, flows: int) -> list[Case]:

@@ -7,6 +7,7 @@ program does. ctypes keeps all of this out of the product, which attaches its pr
 from __future__ import annotations
 
 import ctypes
+import errno
 import mmap
 import os
 import re
@@ -185,10 +186,11 @@ class Map:
         done = c_uint32(count)
         _checked(_LIB.bpf_map_update_batch(self.fd, keys, values, ctypes.byref(done), None), "bpf_map_update_batch")
 
-    def first_key(self) -> bytes:
-        """A key that is in the map."""
+    def first_key(self) -> bytes | None:
+        """A key that is in the map; None of an empty one."""
         key = ctypes.create_string_buffer(self.key_bytes)
-        _checked(_LIB.bpf_map_get_next_key(self.fd, None, key), "bpf_map_get_next_key")
+        if _LIB.bpf_map_get_next_key(self.fd, None, key) and ctypes.get_errno() == errno.ENOENT:
+            return None
         return key.raw
 
 
