@@ -62,6 +62,8 @@ class BpfEngine:
         """Put the programs back on interfaces that lost them, or came back. Raises EngineError."""
     def publish_services(self) -> None:
         """Hand the data plane's services to the programs, all at once. To be called after Dataplane.set_services()."""
+    def publish_lists(self) -> None:
+        """The same for the data plane's lists of sources."""
     def stop(self, *, detach: bool, forget: bool = False) -> None:
         """End the thread. detach: take the programs off; else they go on by themselves.
 

@@ -46,6 +46,8 @@ cdef extern from "bpf/loader.h" nogil:
         u32 *ifindex
         u8 fail_open
         u8 pass_full
+        u8 lists
+        u8 listed
 
     struct lv_handover:
         u32 len
@@ -115,6 +117,8 @@ cdef extern from "bpf/sharedstate.h" nogil:
     void lv_shared_keys_take_all(lv_worker *w, void *map)
     void lv_shared_keys_follow(lv_worker *w, void *map)
     void lv_shared_services(const lv_worker *w, void *map, u32 which)
+    u32 lv_shared_lists(const lv_worker *w, void *map, u32 which)
+    size_t lv_shared_lists_bytes()
     u32 lv_shared_offered_window(const lv_worker *w)
     u32 lv_shared_ts_offset(const lv_worker *w)
     size_t lv_shared_services_bytes()
@@ -161,6 +165,7 @@ cdef class BpfEngine:
     cdef lv_bpf_config *settings
     cdef void *keys
     cdef void *services
+    cdef void *lists
     cdef void *halves
     cdef void *learned
     cdef size_t halves_bytes
@@ -196,7 +201,7 @@ cdef class BpfEngine:
         self.attachment.link_fd = -1
         self.ring = NULL
         self.settings = NULL
-        self.keys = self.services = self.halves = self.learned = NULL
+        self.keys = self.services = self.lists = self.halves = self.learned = NULL
         self.buffer = NULL
         self.dataplane = dataplane
         self.worker = dataplane.worker(0)
@@ -247,6 +252,7 @@ cdef class BpfEngine:
         self.settings = <lv_bpf_config *>self._map(b"lv_config", sizeof(lv_bpf_config))
         self.keys = self._map(b"lv_keys", lv_shared_keys_bytes())
         self.services = self._map(b"lv_service_tables", 2 * lv_shared_services_bytes())
+        self.lists = self._map(b"lv_list_tables", 2 * lv_shared_lists_bytes())
         self.halves = self._map(b"lv_halfopen", self.halves_bytes)
         self.learned = self._map(b"lv_learned", LV_LEARNED_ENTRIES * sizeof(lv_learned))
         if self.settings.half_seed == 0:  # new maps: not a predecessor's
@@ -276,6 +282,7 @@ cdef class BpfEngine:
         if self.ring == NULL:
             raise EngineError("the ring buffer cannot be read", "Linux 5.8 or newer is needed")
         self.publish_services()
+        self.publish_lists()
 
     cdef void *_map(self, bytes name, size_t size) except NULL:
         cdef void *memory = lv_loader_mmap(lv_loader_map(&self.loader, name), size)
@@ -288,6 +295,13 @@ cdef class BpfEngine:
         cdef u32 other = (self.settings.services ^ 1) & 1
         lv_shared_services(self.worker, self.services, other)
         self.settings.services = other
+
+    def publish_lists(self):
+        """The same for the data plane's lists of sources."""
+        cdef u32 other = (self.settings.lists ^ 1) & 1
+        cdef u32 count = lv_shared_lists(self.worker, self.lists, other)
+        self.settings.lists = other
+        self.settings.listed = count > 0
 
     def start(self):
         """Attach the programs and start the thread."""
@@ -368,8 +382,10 @@ cdef class BpfEngine:
             munmap(self.keys, lv_shared_keys_bytes())
         if self.services != NULL:
             munmap(self.services, 2 * lv_shared_services_bytes())
+        if self.lists != NULL:
+            munmap(self.lists, 2 * lv_shared_lists_bytes())
         self.settings = NULL
-        self.keys = self.services = NULL
+        self.keys = self.services = self.lists = NULL
 
     def _log(self):
         """The last lines libbpf said."""

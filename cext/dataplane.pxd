@@ -67,6 +67,7 @@ cdef class Dataplane:
     cdef lv_ctx *ctx
     cdef lv_worker **workers
     cdef lv_services *current
+    cdef dict tables  # name -> addresses of the memory of what workers read without a lock
     cdef list retired
     cdef list owned  # addresses of half-open caches: a worker may have been made to use another one
     cdef dict slots
@@ -80,6 +81,7 @@ cdef class Dataplane:
     cdef lv_worker *worker(self, int index) except NULL
     cdef void *shared_pointer(self, size_t offset) except NULL
     cdef void open_worker(self, int index) except *
+    cdef void replace_table(self, str name, list memory) except *
     cdef list _counters_of(self, int slot)
     cdef void sweep_retired(self) except *
     cdef void _free(self) noexcept

@@ -138,6 +138,11 @@ class Dataplane:
         """Connections taken up from a predecessor."""
     def set_services(self, services: Sequence[ServiceSpec]) -> None:
         """Replace all services at once. Counters of a name that stays go on. ValueError: services overlap."""
+    def set_lists(self, spans: Sequence[tuple[int, int, bool]]) -> None:
+        """Replace the lists of sources: spans (first, last, blocked), ascending, none over another.
+
+        Addresses are as in ServiceSpec. False: allowed, never to be blocked. ValueError: too many. See sourcelist.py.
+        """
     def counters(self) -> AllCounters: ...
     def occupancy(self) -> Occupancy: ...
     def flows(self, limit: int) -> list[Flow]: ...

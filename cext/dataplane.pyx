@@ -26,6 +26,9 @@ cdef extern from "core/engine.h" nogil:
         LV_SERVICES_MAX
         LV_INTERVALS_MAX
         LV_RULES_MAX
+        LV_LISTED_BLOCKED
+        LV_LISTED_ALLOWED
+        LV_LISTED_MAX
         LV_EXACT_SETS_MAX
         LV_EXACT_WAYS
         LV_HALF_WAYS
@@ -182,6 +185,16 @@ cdef extern from "core/engine.h" nogil:
     struct lv_services_flat:
         pass
 
+    struct lv_listed_span:
+        u64 *lo
+        u64 *hi
+        u64 what
+
+    struct lv_lists:
+        u32 count
+        u32 search_step
+        lv_listed_span *span
+
     struct lv_services_full "lv_services":
         u32 intervals
         u32 rules
@@ -196,6 +209,7 @@ cdef extern from "core/engine.h" nogil:
     void lv_table_attach(lv_table *t, lv_flow *flow, u32 capacity, u32 *head, u32 heads)
     void lv_hold_init(lv_hold *h, lv_hold_block *memory, u32 blocks, u32 per_flow_bytes)
     void lv_cookie_start(lv_cookie_keys *ks, const u8 *secret, u32 epoch, u32 now_ms)
+    void lv_listed_touch(lv_lists *l, const lv_listed_span *span)
     void lv_exact_fill(lv_services_full *s)
     u16 lv_service_of_flow(const lv_services *s, const lv_flow *f)
     void lv_handshake_resume(lv_worker_full *w, lv_flow *f)
@@ -204,6 +218,8 @@ cdef extern from "core/engine.h" nogil:
 
 cdef extern from * nogil:
     """
+    #include <stddef.h>
+
     #include "core/engine.h"
 
     static const char *const lv_reason_names[] = {
@@ -222,6 +238,16 @@ cdef extern from * nogil:
         __atomic_store_n(&c->services, s, __ATOMIC_RELEASE);
     }
 
+    static void lv_lists_publish(struct lv_ctx *c, const struct lv_lists *l)
+    {
+        __atomic_store_n(&c->lists, l, __ATOMIC_RELEASE);
+    }
+
+    static size_t lv_lists_bytes(u32 spans)
+    {
+        return offsetof(struct lv_lists, span) + spans * sizeof(struct lv_listed_span);
+    }
+
     static u64 lv_quiescent_of(const struct lv_worker *w)
     {
         return __atomic_load_n(&w->quiescent, __ATOMIC_ACQUIRE);
@@ -230,6 +256,8 @@ cdef extern from * nogil:
     const char *lv_reason_names[]
     const char *lv_reason_texts[]
     void lv_services_publish(lv_ctx *c, const lv_services *s)
+    void lv_lists_publish(lv_ctx *c, const lv_lists *l)
+    size_t lv_lists_bytes(u32 spans)
     u64 lv_quiescent_of(const lv_worker *w)
 
 _names = [lv_reason_names[i].decode() for i in range(LV_COUNTERS)]
@@ -323,6 +351,7 @@ def memory_bytes(config):
         "hold": config.hold_total_bytes // LV_HOLD_BLOCK_BYTES * LV_HOLD_BLOCK_BYTES,
         "learned": _LEARNED_BYTES,
         "services": 2 * sizeof(lv_services_flat),
+        "lists": 2 * lv_lists_bytes(LV_LISTED_MAX),
         "counters": config.workers * LV_SERVICES_MAX * LV_COUNTERS * 8,
         "output": config.workers * LV_OUT_SLOTS * LV_SLOT_BYTES,
     }
@@ -442,6 +471,7 @@ cdef class Dataplane:
         self.workers = NULL
         self.current = NULL
         self.retired = []
+        self.tables = {}
         self.owned = []
         self.slots = {}
         self.guarded = ()
@@ -476,6 +506,7 @@ cdef class Dataplane:
         lv_hold_init(&ctx.hold, blocks, count, config.hold_per_flow_bytes)
         self.workers = <lv_worker **>_zeroed(config.workers, sizeof(lv_worker *))
         self._publish([], [], {})
+        self.set_lists([])
         for i in range(config.workers):
             self.open_worker(i)
         self.taken_up = ctx.table.used
@@ -607,10 +638,39 @@ cdef class Dataplane:
         s.exact = <lv_exact_set *>_zeroed(s.exact_sets, sizeof(lv_exact_set))
         lv_exact_fill(s)
         lv_services_publish(self.ctx, <lv_services *>s)
-        self.sweep_retired()
-        if self.current != NULL:
-            self.retired.append((<size_t>self.current, self._quiescent()))
         self.current = <lv_services *>s
+        self.replace_table("services", [<size_t>s.interval, <size_t>s.rule, <size_t>s.exact, <size_t>s])
+
+    # ---- sources ----
+
+    def set_lists(self, spans):
+        """Replace the lists of blocked and allowed sources."""
+        cdef lv_lists *lists
+        cdef u32 count = 0
+        self._check_open()
+        if len(spans) >= LV_LISTED_MAX:
+            raise ValueError(f"the lists of sources have more than {LV_LISTED_MAX - 1} ranges")
+        lists = <lv_lists *>_zeroed(1, lv_lists_bytes(<u32>len(spans)))
+        for lo, hi, blocked in spans:
+            span = &lists.span[count]
+            span.lo[0], span.lo[1] = lo >> 64, lo & 0xFFFFFFFFFFFFFFFF
+            span.hi[0], span.hi[1] = hi >> 64, hi & 0xFFFFFFFFFFFFFFFF
+            span.what = <u64>(LV_LISTED_BLOCKED if blocked else LV_LISTED_ALLOWED)
+            lv_listed_touch(lists, span)
+            count += 1
+        lists.count = count
+        lists.search_step = 1 << len(spans).bit_length() >> 1
+        lv_lists_publish(self.ctx, lists)
+        self.replace_table("lists", [<size_t>lists])
+
+    # ---- tables that workers read without a lock ----
+
+    cdef void replace_table(self, str name, list memory) except *:
+        """The memory of a table that was swapped in; that of the one before is freed when no worker can hold it."""
+        self.sweep_retired()
+        if name in self.tables:
+            self.retired.append((self.tables[name], self._quiescent()))
+        self.tables[name] = memory
 
     def _quiescent(self):
         return [lv_quiescent_of(self.workers[i]) for i in range(self.worker_count)]
@@ -620,11 +680,11 @@ cdef class Dataplane:
         them."""
         now = self._quiescent()
         kept = []
-        for address, then in self.retired:
+        for memory, then in self.retired:
             if all(a > b for a, b in zip(now, then)):
-                _free_services(<lv_services_full *><size_t>address)
+                _free_all(memory)
             else:
-                kept.append((address, then))
+                kept.append((memory, then))
         self.retired = kept
 
     # ---- guards ----
@@ -867,11 +927,12 @@ cdef class Dataplane:
         for address in self.owned or ():
             free(<void *><size_t>address)
         self.owned = []
-        for address, _ in self.retired or ():
-            _free_services(<lv_services_full *><size_t>address)
+        for memory, _ in self.retired or ():
+            _free_all(memory)
         self.retired = []
-        if self.current != NULL:
-            _free_services(<lv_services_full *>self.current)
+        for memory in (self.tables or {}).values():
+            _free_all(memory)
+        self.tables = {}
         self.current = NULL
         if ctx != NULL:
             free(ctx.hold.block)
@@ -880,11 +941,9 @@ cdef class Dataplane:
         self.ctx = NULL
 
 
-cdef void _free_services(lv_services_full *s) noexcept:
-    free(<void *>s.interval)
-    free(<void *>s.rule)
-    free(s.exact)
-    free(s)
+cdef void _free_all(memory) noexcept:
+    for address in memory:
+        free(<void *><size_t>address)
 
 
 def _as_counters(names, values):

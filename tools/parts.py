@@ -20,8 +20,8 @@ CLANG_FORMAT = "clang-format-19"
 
 # Headers of cext/core/ that BPF programs will include unchanged: no libc, no locks. The rest is user space.
 PACKET_LOGIC = (
-    "announce", "base", "checksum", "cookie", "emit", "flow", "guard", "halfopen", "learned", "options", "packet",
-    "reason", "service", "siphash", "synack", "translate", "watch",
+    "announce", "base", "checksum", "cookie", "emit", "flow", "guard", "halfopen", "learned", "lists", "options",
+    "packet", "reason", "service", "siphash", "synack", "translate", "watch",
 )  # fmt: skip
 
 # Files of tests/lab that are about connections, whatever the engine; run once more with the bpf engine.

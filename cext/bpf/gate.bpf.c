@@ -9,7 +9,7 @@
  * LIMIT: the TCP checksum of a SYN that carries data is not verified here; the SYN is answered, and harms nobody. User
  * space verifies whatever reaches a server.
  */
-#include "common.h"
+#include "sources.h"
 
 LV_INLINE int lv_gate_drop(u32 service, enum lv_reason r)
 {
@@ -287,6 +287,20 @@ LV_INLINE int lv_gate_known(struct xdp_md *ctx, const struct lv_scratch *s, cons
     }
 }
 
+/* Is this client one of the hosts that pass? */
+LV_INLINE int lv_is_excepted(const struct lv_services *services, const struct lv_pkt *k, const struct lv_addr *client)
+{
+    return services->has_excepted && lv_service_at(services, lv_ask_service(k, client, 1))->excepted;
+}
+
+/* From a blocked source to a protected service? Its open connections end here too. */
+LV_INLINE int lv_gate_blocks(const struct lv_bpf_config *config, const struct lv_services *services,
+                             const struct lv_scratch *s)
+{
+    return config->listed && lv_service_at(services, s->service)->protect &&
+           lv_source_listed(&s->k.ip.src) == LV_LISTED_BLOCKED && !lv_is_excepted(services, &s->k, &s->k.ip.src);
+}
+
 /* A segment of no open connection. `closed`: there is the record of an old one. As lv_from_outside() in engine.h. */
 LV_INLINE int lv_gate_new(struct xdp_md *ctx, struct lv_scratch *s, const struct lv_bpf_config *config,
                           const struct lv_services *services, int closed)
@@ -294,8 +308,7 @@ LV_INLINE int lv_gate_new(struct xdp_md *ctx, struct lv_scratch *s, const struct
     u8 flags = s->k.tcp.flags;
     struct lv_half_sets *halves;
 
-    if (!lv_service_at(services, s->service)->protect ||
-        (services->has_excepted && lv_service_at(services, lv_ask_service(&s->k, &s->key.client, 1))->excepted)) {
+    if (!lv_service_at(services, s->service)->protect || lv_is_excepted(services, &s->k, &s->key.client)) {
         if (closed && (flags & LV_SYN)) /* the server answers this one itself: the old numbers mean nothing to it */
             bpf_map_delete_elem(&lv_flows, &s->key);
         return lv_gate_pass(s->service);
@@ -325,6 +338,8 @@ LV_INLINE int lv_gate_tcp(struct xdp_md *ctx, struct lv_scratch *s, const struct
 
     lv_flow_key(&s->key, &s->k, LV_OUTSIDE);
     s->service = lv_ask_service(&s->k, &s->key.server, s->key.sport);
+    if (lv_gate_blocks(config, services, s))
+        return lv_gate_drop(s->service, LV_R_BLOCKED);
     c = bpf_map_lookup_elem(&lv_flows, &s->key);
     if (c)
         verdict = lv_gate_known(ctx, s, c);
@@ -342,15 +357,18 @@ __noinline int lv_gate_read_quote(struct xdp_md *ctx)
 }
 
 /* ICMP errors about flows are rare: user space translates them. Those about no flow are echoes of our own SYN-ACKs. */
-LV_INLINE int lv_gate_icmp(struct xdp_md *ctx, struct lv_scratch *s, const struct lv_services *services)
+LV_INLINE int lv_gate_icmp(struct xdp_md *ctx, struct lv_scratch *s, const struct lv_bpf_config *config,
+                           const struct lv_services *services)
 {
     struct lv_conn *c;
 
     if (lv_gate_read_quote(ctx) != LV_KIND_ICMP_ERROR)
         return XDP_PASS;
     lv_flow_key_quoted(&s->key, &s->k, LV_OUTSIDE);
-    c = bpf_map_lookup_elem(&lv_flows, &s->key);
     s->service = lv_ask_service(&s->k, &s->key.server, s->key.sport);
+    if (lv_gate_blocks(config, services, s))
+        return lv_gate_drop(s->service, LV_R_BLOCKED);
+    c = bpf_map_lookup_elem(&lv_flows, &s->key);
     if (c)
         return c->state == LV_FLOW_PASS || c->state == LV_FLOW_PASS_CLOSED ? XDP_PASS : lv_hand_over(ctx, s->service);
     if (lv_protects(services, s->service))
@@ -369,13 +387,16 @@ LV_INLINE int lv_gate_refuses_fragment(struct lv_scratch *s, const struct lv_ser
 }
 
 /* Junk and fragments have no ports (or none that can be believed): the address decides. */
-LV_INLINE int lv_gate_portless(struct lv_scratch *s, const struct lv_services *services, enum lv_reason reason)
+LV_INLINE int lv_gate_portless(struct lv_scratch *s, const struct lv_bpf_config *config,
+                               const struct lv_services *services, enum lv_reason reason)
 {
     const struct lv_service *sv;
 
     if (!s->k.ip.family)
         return XDP_PASS; /* no IP header that could be read: the bridge may have it */
     s->service = lv_ask_service(&s->k, &s->k.ip.dst, 0);
+    if (reason == LV_R_FRAGMENT && lv_gate_blocks(config, services, s))
+        return lv_gate_drop(s->service, LV_R_BLOCKED);
     sv = lv_service_at(services, s->service);
     if (!lv_protects(services, s->service) || (reason == LV_R_FRAGMENT && sv->fragments_pass))
         return lv_gate_pass(s->service);
@@ -419,9 +440,9 @@ int lv_gate(struct xdp_md *ctx)
         if (s->k.ip.fragment && lv_gate_refuses_fragment(s, services))
             return lv_gate_drop(s->service, LV_R_FRAGMENT);
         return lv_gate_tcp(ctx, s, config, services);
-    case LV_KIND_ICMP_ERROR: return lv_gate_icmp(ctx, s, services);
-    case LV_KIND_FRAGMENT: return lv_gate_portless(s, services, LV_R_FRAGMENT);
-    case LV_KIND_JUNK: return lv_gate_portless(s, services, (enum lv_reason)s->k.ip.reason);
+    case LV_KIND_ICMP_ERROR: return lv_gate_icmp(ctx, s, config, services);
+    case LV_KIND_FRAGMENT: return lv_gate_portless(s, config, services, LV_R_FRAGMENT);
+    case LV_KIND_JUNK: return lv_gate_portless(s, config, services, (enum lv_reason)s->k.ip.reason);
     default: return XDP_PASS;
     }
 }

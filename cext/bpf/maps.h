@@ -13,6 +13,7 @@
 #include "../core/guard.h"
 #include "../core/halfopen.h"
 #include "../core/learned.h"
+#include "../core/lists.h"
 #include "../core/reason.h"
 #include "../core/service.h"
 
@@ -39,7 +40,8 @@ enum {
     X(lv_handovers, 1, 0)                                                                                              \
     X(lv_keys, 1, 0)                                                                                                   \
     X(lv_counts, 2, 0)                                                                                                 \
-    X(lv_config, 1, 1)                                                                                                 \
+    X(lv_config, 2, 1)                                                                                                 \
+    X(lv_list_tables, 1, 1)                                                                                            \
     X(lv_service_tables, 2, 1)                                                                                         \
     X(lv_guards, 1, 1)                                                                                                 \
     X(lv_scratch, 0, 0)
@@ -56,7 +58,9 @@ struct lv_bpf_config {
     u32 ifindex[2]; /* by side */
     u8 fail_open;
     u8 pass_full; /* half of the table are connections that are only known: no more of them */
-    u8 pad[6];
+    u8 lists;     /* which of the two tables of listed sources counts */
+    u8 listed;    /* it has entries */
+    u8 pad[4];
 };
 
 struct lv_half_sets {

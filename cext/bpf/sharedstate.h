@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
  * State that the data plane in user space and the programs share by memory: half-open entries, learned options, keys,
- * services.
+ * services, lists of sources.
  *
  * Owns: making both sides use one copy, or keeping two copies equal. Called by: bpfengine.pyx. Must not know: libbpf.
  */
@@ -87,6 +87,25 @@ static void lv_shared_services(const struct lv_worker *w, void *map, u32 which)
     __builtin_memcpy(to->rule, from->rule, to->rules * sizeof(to->rule[0]));
     __builtin_memcpy(to->service, from->service, sizeof(to->service));
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+/* Copy the lists of sources into one of the two tables in the map; returns the number of their spans. */
+static u32 lv_shared_lists(const struct lv_worker *w, void *map, u32 which)
+{
+    const struct lv_lists *from = lv_lists_of(w);
+    struct lv_lists *to = (struct lv_lists *)map + which;
+
+    to->count = LV_MIN(from->count, (u32)LV_LISTED_MAX);
+    to->search_step = from->search_step;
+    __builtin_memcpy(to->touched, from->touched, sizeof(to->touched));
+    __builtin_memcpy(to->span, from->span, to->count * sizeof(to->span[0]));
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    return to->count;
+}
+
+static size_t lv_shared_lists_bytes(void)
+{
+    return sizeof(struct lv_lists);
 }
 
 static u32 lv_shared_offered_window(const struct lv_worker *w)

@@ -216,6 +216,24 @@ LV_INLINE void lv_frame_begin(struct lv_pkt *k, const struct lv_frame *f)
     }
 }
 
+/* From a blocked source to a protected service? Its open connections end here too. What is no longer a first fragment has
+ * no ports, an ICMP error speaks of a server that was quoted. */
+LV_INLINE int lv_source_blocked(const struct lv_worker *w, const struct lv_pkt *k, enum lv_kind kind, u16 *service)
+{
+    const struct lv_services *services = lv_services_of(w);
+    const struct lv_lists *lists = lv_lists_of(w);
+
+    if (!lists || lv_listed(lists, &k->ip.src) != LV_LISTED_BLOCKED)
+        return 0;
+    if (kind == LV_KIND_TCP)
+        *service = lv_service_find(services, &k->ip.dst, k->tcp.dport, k);
+    else if (kind == LV_KIND_ICMP_ERROR)
+        *service = lv_service_find(services, &k->quoted.src, k->tcp.sport, k);
+    else
+        *service = lv_service_of_address(services, &k->ip.dst);
+    return services->service[*service].protect && !lv_client_excepted(services, &k->ip.src, k);
+}
+
 LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame *f)
 {
     enum lv_side side = f->side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE;
@@ -228,6 +246,9 @@ LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame 
     kind = lv_parse(&k, f->data, f->data + f->len, f->proto);
     if (kind == LV_KIND_TCP && side == LV_OUTSIDE && lv_source_impossible(&k.ip))
         kind = lv_junk(&k.ip, LV_R_IP_SOURCE);
+    if (side == LV_OUTSIDE && (kind == LV_KIND_TCP || kind == LV_KIND_ICMP_ERROR || kind == LV_KIND_FRAGMENT) &&
+        lv_source_blocked(w, &k, kind, &service))
+        return lv_drop(w, service, LV_R_BLOCKED);
     switch (kind) {
     case LV_KIND_TCP:
         if (k.ip.fragment && side == LV_OUTSIDE && lv_first_fragment_refused(w, &k, &service))

@@ -14,6 +14,7 @@
 #include "halfopen.h"
 #include "hold.h"
 #include "learning.h"
+#include "lists.h"
 #include "reason.h"
 #include "service.h"
 #include "table.h"
@@ -67,6 +68,7 @@ struct lv_ctx {
     struct lv_hold hold;
     struct lv_learning learning;
     const struct lv_services *services; /* swapped whole; see lv_worker.quiescent */
+    const struct lv_lists *lists;       /* the same; 0: none yet */
     struct lv_guard *guard;             /* LV_SERVICES_MAX, one for each service */
     /* Called with each key that is forgotten, for an engine that keeps the flows elsewhere too; may be 0. */
     void (*on_forget)(void *owner, const struct lv_key *key);
@@ -118,6 +120,11 @@ LV_INLINE enum lv_verdict lv_pass(struct lv_worker *w, u16 service)
 LV_INLINE const struct lv_services *lv_services_of(const struct lv_worker *w)
 {
     return __atomic_load_n(&w->ctx->services, __ATOMIC_ACQUIRE);
+}
+
+LV_INLINE const struct lv_lists *lv_lists_of(const struct lv_worker *w)
+{
+    return __atomic_load_n(&w->ctx->lists, __ATOMIC_ACQUIRE);
 }
 
 /* Does the service answer in place of its servers just now? */

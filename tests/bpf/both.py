@@ -24,6 +24,7 @@ from box.wire import Path, segment, split_link
 
 from bpf.kernelbox import KernelBox, Left, Ran, Side, other
 from cext.dataplane import Dataplane, DataplaneConfig, ServiceSpec
+from cext.sourcelist import Span
 
 _CLOCK = 0xFFFFFFC0  # the bits of our TSval that are clock: the lower six say scale and ECN
 _EPOCH_S = 32  # cookie.h
@@ -101,6 +102,17 @@ class Both:
             then_s = int(time.time()) - epochs_ago * _EPOCH_S
             _, _, ((_, _, frame),) = one.packet("outside", syn, 1, realtime_s=then_s)
         return segment("outside", "l2", frame).seq
+
+    def set_lists(self, spans: Sequence[Span]) -> None:
+        """Block and allow these sources, in both."""
+        for plane in (self.kernel.plane, self.plane):
+            plane.set_lists(spans)
+        self.kernel.engine.publish_lists()
+
+    def reasons(self, name: str) -> tuple[int, int]:
+        """How many packets each of them dropped for this reason."""
+        kernel, plane = self.kernel.engine.counters(), self.plane.counters()
+        return kernel["total"]["drops"][name], plane["total"]["drops"][name]
 
     def begin(self, path: Path) -> None:
         """A case with a server of its own: what else the box sends, for other cases, is their repetitions."""

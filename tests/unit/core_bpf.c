@@ -8,6 +8,7 @@
 #include "core/checksum.h"
 #include "core/cookie.h"
 #include "core/flow.h"
+#include "core/lists.h"
 #include "core/options.h"
 #include "core/packet.h"
 #include "core/reason.h"
@@ -85,6 +86,11 @@ u64 flow(struct values *v)
     lv_flow_track_pass(&v->conn, &v->packet.tcp, (enum lv_side)v->side, v->a);
     return (u64)lv_key_eq(&v->key, &v->other) + (u64)lv_fits_closed(&v->conn, &v->packet.tcp) +
            (u64)lv_flow_track(&v->conn, &v->packet.tcp, (enum lv_side)v->side, v->a);
+}
+
+u64 lists(struct values *v)
+{
+    return (u64)lv_listed((const struct lv_lists *)v->data, &v->packet.ip.src);
 }
 
 u64 translate(struct values *v)
