@@ -53,6 +53,15 @@ def _parser() -> argparse.ArgumentParser:
         "file", nargs="?", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s"
     )
 
+    explain = commands.add_parser("explain", help="what a configuration means, and the exact rules it makes")
+    explain.add_argument(
+        "file", nargs="?", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s"
+    )
+    part = explain.add_mutually_exclusive_group()
+    part.add_argument("--service", metavar="NAME", help="only this one")
+    part.add_argument("--nft", action="store_true", help="the packet rules of the nfqueue engine")
+    part.add_argument("--maps", action="store_true", help="what addresses and ports are looked up in")
+
     run = commands.add_parser("run", help="protect, in the foreground; SIGTERM stops, SIGHUP reads the services again")
     run.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s")
     run.add_argument("-v", "--verbose", action="store_true", help="log more")
