@@ -77,6 +77,17 @@ def _parser() -> argparse.ArgumentParser:
     backends.add_argument("--json", action="store_true", help="everything, for programs")
     backends.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
+    flows = commands.add_parser("flows", help="the connections through the box")
+    flows.add_argument("--client", metavar="ADDRESSES", help="an address, a prefix or a range")
+    flows.add_argument("--server", metavar="ADDRESSES", help="the same, of the servers")
+    flows.add_argument("--port", help="of the server, or a range like 8000-8100")
+    flows.add_argument("--service", metavar="NAME")
+    flows.add_argument("--state", help="syn_sent, established, closed, pass (known, not translated), pass_closed")
+    flows.add_argument("--limit", type=int, default=1000, metavar="NUMBER", help="of lines; default: %(default)s")
+    flows.add_argument("--count", action="store_true", help="only how many there are")
+    flows.add_argument("--json", action="store_true", help="one object a line, for programs")
+    flows.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
+
     moving = commands.add_parser("import", help="write a configuration from the rules of another SYN proxy")
     moving.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="an nft ruleset, iptables-save, firehol.conf; default: stdin"

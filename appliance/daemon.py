@@ -20,7 +20,7 @@ from pathlib import Path
 
 from systemd import daemon as systemd
 
-from appliance import backends, engines, preflight, signals
+from appliance import backends, engines, flows, preflight, signals
 from appliance import config as configuration
 from appliance.attack import Attacks
 from appliance.change_calls import ChangeCalls, configuration_report
@@ -110,6 +110,7 @@ class Daemon:
             "Status": Method(self._status),
             "Backends": Method(self._known_backends),
             **ChangeCalls(self._changes).methods(),
+            "Flows": Method(lambda call: flows.page(self._running.engine, call)),
         }
 
     def steer(self) -> None:

@@ -1,7 +1,7 @@
 """The nfqueue engine as the daemon sees it: one data plane, and one worker for each queue.
 
-Owns their life, and the translation of the configuration into what they take. Called by daemon.py; the only file of
-the appliance, besides memory.py, that imports cext. Must not know rules or the control socket.
+Owns their life, and the translation of the configuration into what they take. Called by daemon.py; of
+the appliance only this file, engine_bpf.py, memory.py and flows.py import cext. Must not know rules or the socket.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cext.errors import EngineError
 from cext.nfqueue import QueueWorker
 
 if TYPE_CHECKING:
-    from cext.dataplane import AllCounters, Backend, Occupancy
+    from cext.dataplane import AllCounters, Backend, Flow, FlowQuery, Occupancy
     from cext.nfqueue import QueueStats
 
 LOG = logging.getLogger(__name__)
@@ -162,6 +162,10 @@ class Engine:
     def occupancy(self) -> Occupancy:
         """How full the tables are."""
         return self._dataplane.occupancy()
+
+    def flow_page(self, query: FlowQuery, cursor: int, limit: int) -> tuple[list[Flow], int | None]:
+        """Connections from one part of the table, and where the next one begins."""
+        return self._dataplane.flow_page(query, cursor, limit)
 
     def queues(self) -> list[QueueStats]:
         """One entry for each queue."""

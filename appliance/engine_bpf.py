@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from appliance.models import Config, Service
-    from cext.dataplane import AllCounters, Backend, Occupancy
+    from cext.dataplane import AllCounters, Backend, Flow, FlowQuery, Occupancy
     from cext.nfqueue import QueueStats
 
 LOG = logging.getLogger(__name__)
@@ -112,6 +112,11 @@ class BpfEngine:
     def occupancy(self) -> Occupancy:
         """How full the tables are."""
         return self._programs.occupancy()
+
+    def flow_page(self, query: FlowQuery, cursor: int, limit: int) -> tuple[list[Flow], int | None]:
+        """Connections from one part of the kernel's table, and where the next one begins. Raises OperatorError."""
+        with explained():
+            return self._programs.flow_page(query, cursor, limit)
 
     def queues(self) -> list[QueueStats]:
         """There are none."""

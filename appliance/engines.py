@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from appliance.models import Config, Service
-    from cext.dataplane import AllCounters, Backend, Occupancy
+    from cext.dataplane import AllCounters, Backend, Flow, FlowQuery, Occupancy
     from cext.nfqueue import QueueStats
 
 LOG = logging.getLogger(__name__)
@@ -57,6 +57,9 @@ class AnyEngine(Protocol):
 
     def occupancy(self) -> Occupancy:
         """How full the tables are."""
+
+    def flow_page(self, query: FlowQuery, cursor: int, limit: int) -> tuple[list[Flow], int | None]:
+        """Connections from one part of the table, and where the next one begins: None at its end."""
 
     def queues(self) -> list[QueueStats]:
         """One entry for each queue of the kernel."""

@@ -6,7 +6,7 @@ from typing import Self, TypedDict, type_check_only
 
 from cext.dataplane import DROP_REASONS as DROP_REASONS
 from cext.dataplane import EVENTS as EVENTS
-from cext.dataplane import AllCounters, Dataplane, Occupancy
+from cext.dataplane import AllCounters, Dataplane, Flow, FlowQuery, Occupancy
 from cext.errors import EngineError as EngineError
 
 @type_check_only
@@ -74,6 +74,8 @@ class BpfEngine:
     def counters(self) -> AllCounters:
         """The data plane's and the programs' together."""
     def occupancy(self) -> Occupancy: ...
+    def flow_page(self, query: FlowQuery, cursor: int, limit: int) -> tuple[list[Flow], int | None]:
+        """As the data plane's, from the table in the kernel; more than `limit` by up to a batch. Raises EngineError."""
     def attached(self) -> bool:
         """Whether the programs are still on both interfaces."""
     def stats(self) -> BpfStats: ...

@@ -12,15 +12,17 @@ import os
 import signal
 import socket
 import threading
+import time
 
-from libc.errno cimport EBUSY, EINTR
+from libc.errno cimport EBUSY, EINTR, ENOENT, errno
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memmove, memset, strerror
 from posix.mman cimport munmap
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from cext.dataplane cimport (
-    LV_DROP, Dataplane, lv_engine_tick, lv_frame, lv_out, lv_outq_has_room, lv_verdict, lv_worker, lv_worker_clock,
+    LV_DROP, Dataplane, lv_engine_tick, lv_flow_query, lv_frame, lv_out, lv_outq_has_room, lv_verdict, lv_worker,
+    lv_worker_clock,
 )
 from cext.linux cimport u8, u16, u32, u64
 from cext.rawsock cimport RawSenders
@@ -135,6 +137,10 @@ cdef extern from "<bpf/libbpf.h>" nogil:
 
 cdef extern from "<bpf/bpf.h>" nogil:
     int bpf_map_lookup_elem(int fd, const void *key, void *value)
+    int bpf_map_lookup_batch(int fd, void *from_, void *next, void *keys, void *values, u32 *count, const void *options)
+
+cdef extern from "core/flowquery.h" nogil:
+    bint lv_flow_asked(const lv_flow_query *q, const lv_key *key, const lv_conn *c)
 
 cdef extern from "<sys/mman.h>" nogil:
     void *MAP_FAILED
@@ -147,6 +153,7 @@ cdef enum:
     # In front of a frame, so that a tag which came out of band can be put back.
     TAG_BYTES = 4
     ETHERNET_BYTES = 14
+    PAGE_BATCHES = 64  # of LV_SWEEP_BATCH records, looked at for one page of flow_page()
 
 
 cdef int on_handover(void *engine, void *data, size_t size) noexcept nogil:
@@ -553,6 +560,37 @@ cdef class BpfEngine:
         found["flows_capacity"] = self.loader.flows
         found["half_open_capacity"] = self.loader.half_sets * 4
         return found
+
+    def flow_page(self, query, u32 cursor, u32 limit):
+        """Connections from one part of the kernel's table."""
+        cdef lv_flow_query asked
+        cdef u32 next_cursor = 0, count, i, now_ms = <u32>(time.monotonic_ns() // 1000000 & 0xFFFFFFFF)
+        cdef lv_key *keys = <lv_key *>calloc(LV_SWEEP_BATCH, sizeof(lv_key))
+        cdef lv_conn *conns = <lv_conn *>calloc(LV_SWEEP_BATCH, sizeof(lv_conn))
+        cdef int _turn, failed = 0
+        found = []
+        try:
+            if keys == NULL or conns == NULL:
+                raise MemoryError
+            self.dataplane.ask(query, &asked)
+            names = {slot: name for name, slot in self.dataplane.slots.items()}
+            for _turn in range(PAGE_BATCHES):
+                if failed or len(found) >= limit:
+                    break
+                count = LV_SWEEP_BATCH
+                failed = bpf_map_lookup_batch(
+                    self.flows.fd, &cursor if cursor else NULL, &next_cursor, keys, conns, &count, NULL
+                )
+                if failed and errno != ENOENT:
+                    raise EngineError(f"the kernel's flow table cannot be read: {_text(errno)}", "see the kernel's log")
+                for i in range(count):
+                    if lv_flow_asked(&asked, &keys[i], &conns[i]):
+                        found.append(self.dataplane.described(&keys[i], &conns[i], now_ms, names))
+                cursor = next_cursor
+            return found, None if failed else cursor
+        finally:
+            free(keys)
+            free(conns)
 
     def attached(self):
         """Whether the programs are still on both interfaces."""

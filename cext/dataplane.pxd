@@ -62,6 +62,17 @@ cdef extern from "core/engine.h" nogil:
     struct lv_services:
         pass
 
+cdef extern from "core/flowquery.h" nogil:
+    struct lv_flow_query:
+        u8 *client_lo
+        u8 *client_hi
+        u8 *server_lo
+        u8 *server_hi
+        u16 port_lo
+        u16 port_hi
+        u32 states
+        int service
+
 
 cdef class Dataplane:
     cdef lv_ctx *ctx
@@ -84,4 +95,6 @@ cdef class Dataplane:
     cdef void replace_table(self, str name, list memory) except *
     cdef list _counters_of(self, int slot)
     cdef void sweep_retired(self) except *
+    cdef void ask(self, object query, lv_flow_query *asked) except *
+    cdef dict described(self, const void *key, const void *conn, u32 now_ms, dict names)
     cdef void _free(self) noexcept

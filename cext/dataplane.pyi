@@ -52,6 +52,20 @@ class ServiceSpec:
     auto: bool = False
     most_syns_per_s: int = 0
 
+@dataclass(frozen=True, slots=True)
+class FlowQuery:
+    """Which connections are asked for; nothing given is all of them.
+
+    client, server: ranges (first, last) as in ServiceSpec. ports: of the server, both ends inside. states: of
+    FLOW_STATES.
+    """
+
+    client: tuple[int, int] | None = None
+    server: tuple[int, int] | None = None
+    ports: tuple[int, int] = (0, 65535)
+    service: str | None = None
+    states: tuple[str, ...] = ()
+
 @type_check_only
 class Counters(TypedDict):
     """events: name -> count. drops: reason -> count."""
@@ -145,7 +159,13 @@ class Dataplane:
         """
     def counters(self) -> AllCounters: ...
     def occupancy(self) -> Occupancy: ...
-    def flows(self, limit: int) -> list[Flow]: ...
+    def flows(self, limit: int, query: FlowQuery = ...) -> list[Flow]: ...
+    def flow_page(self, query: FlowQuery, cursor: int, limit: int) -> tuple[list[Flow], int | None]:
+        """Connections from one part of the table, and where the next one begins: None at its end.
+
+        Looks at a bounded number of records, so that asking takes a bounded time however large the table is. cursor:
+        0 at first. ValueError: a state that does not exist.
+        """
     def guards(self) -> dict[str, bool]:
         """Services with auto, by name: whether they are protected just now."""
     def set_guard(self, name: str, on: bool) -> None:

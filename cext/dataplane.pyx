@@ -216,6 +216,9 @@ cdef extern from "core/engine.h" nogil:
     int lv_learned_restore(lv_learning *l, const lv_learned *e, u32 now_ms)
     u32 lv_learned_forget(lv_learning *l, u32 most_ms, u32 now_ms)
 
+cdef extern from "core/flowquery.h" nogil:
+    bint lv_flow_asked(const lv_flow_query *q, const lv_key *key, const lv_conn *c)
+
 cdef extern from * nogil:
     """
     #include <stddef.h>
@@ -294,6 +297,15 @@ class DataplaneConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class FlowQuery:
+    client: tuple[int, int] | None = None
+    server: tuple[int, int] | None = None
+    ports: tuple[int, int] = (0, 65535)
+    service: str | None = None
+    states: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ServiceSpec:
     name: str
     addresses: tuple[tuple[int, int], ...]
@@ -336,6 +348,7 @@ cdef extern from "<sys/mman.h>":
 
 cdef enum:
     HUGE_PAGE_BYTES = 1 << 21
+    PAGE_RECORDS = 1 << 16  # looked at for one page of flow_page()
 
 
 cdef u32 _half_entries(object config):
@@ -747,30 +760,57 @@ cdef class Dataplane:
             "hold_bytes_capacity": ctx.hold.blocks * LV_HOLD_BLOCK_BYTES,
         }
 
-    def flows(self, limit):
+    def flows(self, limit, query=FlowQuery()):
         """Up to `limit` connections."""
+        found, cursor = [], 0
+        while cursor is not None and len(found) < limit:
+            page, cursor = self.flow_page(query, cursor, limit - len(found))
+            found += page
+        return found
+
+    def flow_page(self, query, u32 cursor, u32 limit):
+        """Connections from one part of the table."""
         self._check_open()
         cdef lv_ctx_full *ctx = <lv_ctx_full *>self.ctx
+        cdef lv_flow_query asked
         cdef lv_flow f
-        cdef u32 i, now_ms = <u32>((time.monotonic_ns() // 1000000) & 0xFFFFFFFF)
+        cdef u32 end, now_ms = <u32>((time.monotonic_ns() // 1000000) & 0xFFFFFFFF)
+        self.ask(query, &asked)
         names = {slot: name for name, slot in self.slots.items()}
         found = []
-        for i in range(ctx.table.capacity):
-            f = ctx.table.flow[i]
-            if f.c.state == LV_FLOW_FREE or len(found) >= limit:
-                continue
-            found.append({
-                "client": (<const char *>f.key.client.b)[:16],
-                "client_port": f.key.cport,
-                "server": (<const char *>f.key.server.b)[:16],
-                "server_port": f.key.sport,
-                "vids": (f.key.vid[0], f.key.vid[1]),
-                "state": FLOW_STATES[f.c.state],
-                "service": names.get(f.c.service, ""),
-                "age_ms": <u32>(now_ms - f.c.opened_ms),
-                "idle_ms": <u32>(now_ms - f.c.last_ms),
-            })
-        return found
+        end = ctx.table.capacity if cursor > ctx.table.capacity else min(ctx.table.capacity, cursor + PAGE_RECORDS)
+        while cursor < end and len(found) < limit:
+            f = ctx.table.flow[cursor]
+            cursor += 1
+            if lv_flow_asked(&asked, &f.key, &f.c):
+                found.append(self.described(&f.key, &f.c, now_ms, names))
+        return found, cursor if cursor < ctx.table.capacity else None
+
+    cdef void ask(self, object query, lv_flow_query *asked) except *:
+        """The question in C."""
+        memset(asked, 0, sizeof(asked[0]))
+        _put_range(query.client, asked.client_lo, asked.client_hi)
+        _put_range(query.server, asked.server_lo, asked.server_hi)
+        asked.port_lo, asked.port_hi = query.ports
+        asked.service = -1 if query.service is None else self.slots.get(query.service, LV_SERVICES_MAX)
+        for state in query.states or FLOW_STATES:
+            asked.states |= 1 << FLOW_STATES.index(state)
+
+    cdef dict described(self, const void *key, const void *conn, u32 now_ms, dict names):
+        """One record, for Python."""
+        cdef const lv_key *k = <const lv_key *>key
+        cdef const lv_conn *c = <const lv_conn *>conn
+        return {
+            "client": (<const char *>k.client.b)[:16],
+            "client_port": k.cport,
+            "server": (<const char *>k.server.b)[:16],
+            "server_port": k.sport,
+            "vids": (k.vid[0], k.vid[1]),
+            "state": FLOW_STATES[c.state],
+            "service": names.get(c.service, ""),
+            "age_ms": <u32>(now_ms - c.opened_ms),
+            "idle_ms": max(0, <int>(now_ms - c.last_ms)),
+        }
 
     def backends(self):
         """What is known of servers."""
@@ -944,6 +984,14 @@ cdef class Dataplane:
 cdef void _free_all(memory) noexcept:
     for address in memory:
         free(<void *><size_t>address)
+
+
+cdef void _put_range(object span, u8 *lo, u8 *hi) except *:
+    """Both ends of a range, None for all addresses, as 16 bytes each."""
+    cdef bytes first = (span[0] if span else 0).to_bytes(16, "big")
+    cdef bytes last = (span[1] if span else (1 << 128) - 1).to_bytes(16, "big")
+    memcpy(lo, <const u8 *>first, 16)
+    memcpy(hi, <const u8 *>last, 16)
 
 
 def _as_counters(names, values):

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance import backends, client, control, report, varlink
+from appliance import backends, client, control, flows, report, varlink
 from appliance.control import FOR_CHANGERS, MAX_CONNECTIONS, MAX_STILL_S, ControlServer
 from appliance.errors import ConfigError, OperatorError, Problem
 from appliance.jobs import Jobs
@@ -567,6 +567,8 @@ def test_interface_file_describes_what_status_replies() -> None:
     assert fields_of(types["Queue"]) == set(get_type_hints(report.QueueReport))
     assert fields_of(types["Backend"]) == set(get_type_hints(backends.BackendReport))
     assert f"state: ({', '.join(get_args(report.State))})" in text
+    assert fields_of(types["Flow"]) == set(get_type_hints(flows.FlowReport))
+    assert f"state: ({', '.join(flows.STATES)})" in text
 
 
 def test_client_without_a_daemon(tmp_path: Path) -> None:
