@@ -73,6 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     status.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two screens")
     status.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
+    stop = commands.add_parser("stop", help="end the daemon; what stays at work is on_stop's choice")
+    stop.add_argument("--detach", action="store_true", help="leave nothing in the kernel, even if no daemon runs")
+    stop.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s")
+
     backends = commands.add_parser("backends", help="what servers were heard to announce, and how long ago")
     backends.add_argument("--json", action="store_true", help="everything, for programs")
     backends.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")

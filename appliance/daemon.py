@@ -7,7 +7,8 @@ Start: lock, workers, then rules, so that no packet is queued while nobody liste
 then workers; connections opened through the box stand still from then on, and go on if it is started again in time,
 since the file with the flows stays. Killed: rules and flows stay, and the next start takes both up. Reload (SIGHUP):
 services and exceptions only, all or nothing. A change of anything else (`levee apply`) makes the parts anew in the same
-process, with rules and flows left in place where the new parts can take them up.
+process, with rules and flows left in place where the new parts can take them up. Told to stop over the control socket:
+as by a signal, or with everything taken off the machine (removal.py).
 """
 
 import logging
@@ -30,8 +31,9 @@ from appliance.errors import ConfigError, OperatorError
 from appliance.instance import only_one
 from appliance.jobs import Jobs
 from appliance.log import fields
+from appliance.removal import remove_everything
 from appliance.report import StatusReport, status_report
-from appliance.roles import Access
+from appliance.roles import Access, Role
 from appliance.running import Running
 from appliance.secret import load_or_create
 from appliance.varlink import Call, Method, Parameters
@@ -60,6 +62,7 @@ def run(path: Path) -> None:
 def _serve(changes: Changes, inbox: signals.Inbox) -> bool:
     """One life of the parts; whether there is to be another. Raises OperatorError."""
     config = changes.begin()
+    detaching = False
     try:
         with ExitStack() as undo:
             access = Access.of_groups(config.control.readers, config.control.changers)
@@ -75,11 +78,14 @@ def _serve(changes: Changes, inbox: signals.Inbox) -> bool:
             daemon.steer()
             again = daemon.loop(inbox, selector, control)
             daemon.stop(again=again)
-            return again
+            detaching = daemon.detaching
     except OperatorError as error:
         if changes.failed_to_start(error):
             return True
         raise
+    if detaching:
+        remove_everything(config)
+    return again
 
 
 class Daemon:
@@ -95,6 +101,7 @@ class Daemon:
         self._look_at_s = self._started_s + LOOK_S
         self._leave_at_s = float("inf")
         self._expiring = False
+        self._leaving = self.detaching = False
         self._backends = backends.Keeper(running.config.state_dir, running.engine)
         self._backends.load()
         self._look_at_the_machine()
@@ -111,6 +118,7 @@ class Daemon:
             "Backends": Method(self._known_backends),
             **ChangeCalls(self._changes).methods(),
             "Flows": Method(lambda call: flows.page(self._running.engine, call)),
+            "Stop": Method(self._leave, Role.CHANGER),
         }
 
     def steer(self) -> None:
@@ -130,7 +138,7 @@ class Daemon:
                 if key.data is not None:
                     key.data(events)
             arrived = inbox.take()
-            if arrived & signals.STOP:
+            if arrived & signals.STOP or self._leaving:
                 return False
             if self._changes.next and self._may_leave(control):
                 return True
@@ -187,7 +195,8 @@ class Daemon:
         self._expiring = False
 
     def _look_at_the_machine(self) -> None:
-        self._watch.stand("machine", "; ".join(preflight.warnings(self._running.config)) or None)
+        warnings = [*preflight.warnings(self._running.config), *self._running.steering.warnings()]
+        self._watch.stand("machine", "; ".join(warnings) or None)
 
     def _guard(self) -> bool | OperatorError:
         self._changes.look()
@@ -218,6 +227,11 @@ class Daemon:
             LOG.info("reloaded: %s", ", ".join(self._running.config.services))
             if fixed:
                 LOG.warning("changes of %s need a restart", ", ".join(fixed))
+
+    def _leave(self, call: Call) -> Parameters:
+        self.detaching = call.flag("detach")
+        self._leaving = True
+        return {}
 
     def _known_backends(self, _call: Call) -> Parameters:
         return {"backends": backends.report(self._running.engine.backends(), self._running.config)}

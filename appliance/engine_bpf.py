@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from appliance import footprint, offloads
 from appliance.engine import dataplane_config, explained, service_specs
 from appliance.errors import OperatorError
 from cext.bpfengine import BpfEngine as Programs
@@ -29,7 +30,7 @@ LOG = logging.getLogger(__name__)
 BPFFS_KIND = "bpf"
 
 
-def mounted_bpffs(folder: Path) -> Path:
+def mounted_bpffs(folder: Path, runtime_dir: Path) -> Path:
     """The folder, where programs and maps can be kept; mounts a file system there if need be. Raises OperatorError."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines()
@@ -39,6 +40,7 @@ def mounted_bpffs(folder: Path) -> Path:
             if kinds[str(place)] == BPFFS_KIND:
                 return folder
             break
+    footprint.save(runtime_dir, footprint.load(runtime_dir).with_mounted(folder))
     done = subprocess.run(["/bin/mount", "-t", "bpf", "bpf", str(folder)], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise OperatorError(
@@ -56,6 +58,8 @@ class BpfEngine:
     def __init__(self, config: Config, secret: bytes) -> None:
         self._undo = ExitStack()
         self._detach = False
+        self._config = config
+        self._turned_off: tuple[str, ...] = ()
         with ExitStack() as undo, explained():
             self._dataplane = Dataplane(dataplane_config(config, secret, kernel=True))
             undo.callback(self._dataplane.close)
@@ -64,7 +68,7 @@ class BpfEngine:
                 self._dataplane,
                 outside=config.outside,
                 inside=config.inside,
-                pin_folder=str(mounted_bpffs(config.pin_dir)),
+                pin_folder=str(mounted_bpffs(config.pin_dir, config.runtime_dir)),
                 fail_open=config.bpf.without_daemon == "pass",
                 heartbeat_late_ms=config.bpf.heartbeat_late_ms,
             )
@@ -74,11 +78,26 @@ class BpfEngine:
 
     def start(self) -> None:
         """Attaches the programs; from here on they protect."""
+        self._see_all_packets()
         with explained():
             self._programs.start()
+        self._note_clsact()
         if self._programs.replaced:
             LOG.warning("%d tables of another version were made anew", self._programs.replaced)
         self._undo.callback(lambda: self._programs.stop(detach=self._detach))
+
+    def _see_all_packets(self) -> None:
+        """Turns off what the outside NIC would hide from the gate. It stays off until `levee stop --detach`."""
+        outside, runtime_dir = self._config.outside, self._config.runtime_dir
+        if hidden := offloads.hiding(outside):
+            footprint.save(runtime_dir, footprint.load(runtime_dir).with_offloads(outside, tuple(hidden)))
+            offloads.turn(outside, hidden, on=False)
+        self._turned_off = footprint.load(runtime_dir).offloads.get(outside, ())
+
+    def _note_clsact(self) -> None:
+        if made := self._programs.clsact_made:
+            runtime_dir = self._config.runtime_dir
+            footprint.save(runtime_dir, footprint.load(runtime_dir).with_clsact(made))
 
     def close(self) -> None:
         """Ends the thread. The programs stay, unless remove() was called."""
@@ -129,13 +148,25 @@ class BpfEngine:
     @property
     def description(self) -> str:
         """For the operator: what takes the packets."""
-        return f"XDP ({self._programs.stats()['attached']}) on the outside NIC, tc on both"
+        text = f"XDP ({self._programs.stats()['attached']}) on the outside NIC, tc on both"
+        off = ", ".join(self._turned_off)
+        return f"{text}; turned off on {self._config.outside}: {off}" if off else text
+
+    def warnings(self) -> list[str]:
+        """What keeps the programs from seeing packets as they came."""
+        outside = self._config.outside
+        return [
+            f"{outside} hides packets from the gate: {feature} is on (ethtool -K {outside} {feature} off)"
+            for feature in sorted(offloads.hiding(outside))
+        ]
 
     def apply(self, config: Config, services: Sequence[Service]) -> None:  # noqa: ARG002
         """Puts the programs back where they are missing; which packets are theirs, set_services() has said."""
         if not self._programs.attached():
+            self._see_all_packets()
             with explained():
                 self._programs.attach()
+            self._note_clsact()
 
     def remove(self, config: Config) -> None:  # noqa: ARG002
         """With close(), the programs come off; the flows stay for a successor, as the nfqueue engine's do."""

@@ -85,6 +85,9 @@ class AnySteering(Protocol):
     def present(self, config: Config) -> bool:
         """Whether it is still there: others may have removed it."""
 
+    def warnings(self) -> list[str]:
+        """What keeps packets from it although it is there."""
+
 
 @dataclass(frozen=True)
 class Chosen:

@@ -217,7 +217,7 @@ class Bpf(Model):
     pin_dir: AbsolutePath | None = None
     without_daemon: DropOrPass = "drop"
     heartbeat_late_ms: Annotated[int, PlainValidator(whole(100, 60000))] = 2000
-    on_stop: Annotated[Literal["remove", "keep"], PlainValidator(choice("remove", "keep"))] = "remove"
+    on_stop: Annotated[Literal["remove", "keep"], PlainValidator(choice("remove", "keep"))] = "keep"
 
 
 class Cookie(Model):

@@ -89,6 +89,11 @@ def removal(config: Config) -> str:
     return f"{table}\ndelete {table}\n"
 
 
+def removals(present: Iterable[str]) -> str:
+    """Takes our tables of every mode away; `present` are the lines of `nft list tables`. Empty when there are none."""
+    return "".join(f"delete {table}\n" for table in present if table in _tables())
+
+
 def probe(config: Config, *, queue: bool) -> str:
     """A table that is only checked, never loaded: does this kernel know the family, and its queue expression?"""
     table = f"table {family(config)} {TABLE}_probe"

@@ -5,6 +5,7 @@ predecessor's rules, also those of a killed one, are replaced without a gap. Wha
 """
 
 import logging
+import shutil
 import subprocess
 from collections.abc import Sequence
 
@@ -80,6 +81,22 @@ def detect(config: Config) -> rules.Method:
     return "mark"
 
 
+def remove_all() -> None:
+    """Takes the rules of any mode and method away. Where a program is missing, none of its rules can be there."""
+    if shutil.which("nft", path=ENVIRONMENT["PATH"]):
+        present = _demand(("nft", "list", "tables")).splitlines()
+        if ours := rules.removals(present):
+            _demand(("nft", "-f", "-"), ours)
+    for program in IPTABLES:
+        if not shutil.which(program, path=ENVIRONMENT["PATH"]):
+            continue
+        listed = _run((program, "--wait", "-t", "raw", "-S"))  # a kernel without that table has none of our rules
+        if listed.returncode == 0 and rules.iptables_rules(listed.stdout.splitlines()):
+            _demand(
+                (f"{program}-restore", "--noflush", "--wait"), rules.iptables_change(listed.stdout.splitlines(), ())
+            )
+
+
 class Steering:
     """The rules of one configuration in the kernel. apply() and remove() can be repeated; both end in a known state."""
 
@@ -119,6 +136,10 @@ class Steering:
             return False
         wanted = 0 if self.method == "queue" else len(rules.iptables_wanted(config.nfqueue))
         return all(len(rules.iptables_rules(self._iptables_list(program))) >= wanted for program in IPTABLES if wanted)
+
+    def warnings(self) -> list[str]:
+        """Packets come to the rules whatever the NIC does to them."""
+        return []
 
     def _iptables(self, wanted: Sequence[str]) -> None:
         for program in IPTABLES:

@@ -106,6 +106,7 @@ outside: {OUTSIDE_IF}
 inside: {INSIDE_IF}
 nfqueue: {{queues: {queues}}}
 limits: {{flows: {flows}}}
+bpf: {{on_stop: remove}}
 cookie: {{secret_file: {state}/secret}}
 runtime_dir: {state}/run
 state_dir: {state}/state
