@@ -92,6 +92,15 @@ def _parser() -> argparse.ArgumentParser:
     flows.add_argument("--json", action="store_true", help="one object a line, for programs")
     flows.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
+    top = commands.add_parser("top", help="the busiest services, reasons and sources, again and again")
+    top.add_argument("--once", action="store_true", help="one screen")
+    top.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two screens")
+    top.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
+
+    numbers = commands.add_parser("metrics", help="the numbers for Prometheus, once or over HTTP")
+    numbers.add_argument("--listen", metavar="ADDRESS:PORT", help="serve them; name the management address")
+    numbers.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
+
     moving = commands.add_parser("import", help="write a configuration from the rules of another SYN proxy")
     moving.add_argument(
         "file", nargs="?", type=Path, metavar="FILE", help="an nft ruleset, iptables-save, firehol.conf; default: stdin"
