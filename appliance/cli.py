@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from appliance import exits
-from appliance.errors import ConfigError, OperatorError
+from appliance import exits, values
+from appliance.errors import ConfigError, OperatorError, WrongValue
 
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 3600.0
+MAX_FOR_S = 10 * 365 * 86400
 MAX_CONFIRM_S = 24 * 3600
 DEFAULT_CONFIG = Path("/etc/levee/levee.yaml")
 
@@ -113,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _changing(commands)
 
+    _block(commands.add_parser("block", help="sources that are blocked, or never to be"))
     commands.add_parser("version", help="the version")
     return parser
 
@@ -141,6 +143,31 @@ def _changing(commands: "argparse._SubParsersAction[Parser]") -> None:
     diff.add_argument("new", nargs="?", metavar="NEW", help="the same; default: file, after a number: running")
     for one in (apply, confirm, rollback, history, diff):
         one.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
+
+
+def _duration(text: str) -> int:
+    try:
+        return values.duration(1, MAX_FOR_S)(text)
+    except WrongValue as error:
+        raise argparse.ArgumentTypeError(f"{error.wrong}, {error.right} would be right") from error
+
+
+def _block(block: argparse.ArgumentParser) -> None:
+    """The longest prefix decides: an address that is allowed passes, though a prefix around it is blocked."""
+    actions = block.add_subparsers(dest="action", required=True, metavar="ACTION")
+    add = actions.add_parser("add", help="block these sources; in place of what was said of the same prefix")
+    add.add_argument("prefixes", nargs="+", metavar="PREFIX", help="an address or a prefix: 192.0.2.7, 2001:db8::/32")
+    add.add_argument(
+        "--allow", action="store_true", help="never block them: within a blocked prefix, by a limit, a trap"
+    )
+    add.add_argument("--for", type=_duration, default=0, dest="for_s", metavar="TIME", help="90s, 10m, 2h, 7d")
+    add.add_argument("--comment", default="", metavar="TEXT", help="shown in the list")
+    delete = actions.add_parser("del", help="take these entries out")
+    delete.add_argument("prefixes", nargs="+", metavar="PREFIX", help="as listed")
+    listed = actions.add_parser("list", help="what is blocked and allowed")
+    listed.add_argument("--json", action="store_true", help="everything, for programs")
+    for action in (add, delete, listed):
+        action.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,6 +24,7 @@ from systemd import daemon as systemd
 from appliance import backends, engines, flows, preflight, signals
 from appliance import config as configuration
 from appliance.attack import Attacks
+from appliance.blocking import Blocking
 from appliance.change_calls import ChangeCalls, configuration_report
 from appliance.changes import Changes
 from appliance.control import ControlServer
@@ -104,6 +105,8 @@ class Daemon:
         self._leaving = self.detaching = False
         self._backends = backends.Keeper(running.config.state_dir, running.engine)
         self._backends.load()
+        self._blocking = Blocking(running.config.state_dir, running.engine)
+        self._blocking.load()
         self._look_at_the_machine()
 
     def interface(self) -> Interface:
@@ -119,6 +122,9 @@ class Daemon:
             **ChangeCalls(self._changes).methods(),
             "Flows": Method(lambda call: flows.page(self._running.engine, call)),
             "Stop": Method(self._leave, Role.CHANGER),
+            "BlockAdd": Method(self._blocking.add, Role.CHANGER, slow=True),
+            "BlockDelete": Method(self._blocking.delete, Role.CHANGER, slow=True),
+            "BlockList": Method(self._blocking.entries),
         }
 
     def steer(self) -> None:
@@ -186,6 +192,8 @@ class Daemon:
         if self._changes.due() and not self._expiring:
             self._expiring = True
             self._jobs.submit(self._changes.expire, self._expired)
+        self._blocking.turn(self._jobs)
+        self._watch.stand("blocklist", self._blocking.problem)
         if now_s >= self._look_at_s:
             self._look_at_s = float("inf")  # until this look is over
             self._look_at_the_machine()

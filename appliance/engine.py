@@ -7,7 +7,7 @@ the appliance only this file, engine_bpf.py, memory.py and flows.py import cext.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from cext.nfqueue import QueueWorker
 if TYPE_CHECKING:
     from cext.dataplane import AllCounters, Backend, Flow, FlowQuery, Occupancy
     from cext.nfqueue import QueueStats
+    from cext.sourcelist import Span
 
 LOG = logging.getLogger(__name__)
 
@@ -150,6 +151,10 @@ class Engine:
     def forget_backends(self, older_than_ms: int) -> int:
         """Drops what is known of servers not heard for so long; how many."""
         return self._dataplane.forget_backends(older_than_ms)
+
+    def set_lists(self, spans: Sequence[Span]) -> None:
+        """Replaces the lists of blocked and allowed sources; their open connections are cut or go on."""
+        self._dataplane.set_lists(spans)
 
     def failures(self) -> list[str]:
         """Why workers ended by themselves; empty while all is well."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from appliance.models import Config, Service
     from cext.dataplane import AllCounters, Backend, Flow, FlowQuery, Occupancy
     from cext.nfqueue import QueueStats
+    from cext.sourcelist import Span
 
 LOG = logging.getLogger(__name__)
 
@@ -119,6 +120,11 @@ class BpfEngine:
     def forget_backends(self, older_than_ms: int) -> int:
         """Drops what is known of servers not heard for so long; how many."""
         return self._dataplane.forget_backends(older_than_ms)
+
+    def set_lists(self, spans: Sequence[Span]) -> None:
+        """Replaces the lists of blocked and allowed sources; their open connections are cut or go on."""
+        self._dataplane.set_lists(spans)
+        self._programs.publish_lists()
 
     def failures(self) -> list[str]:
         """Why the thread ended by itself; empty while all is well."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from appliance.models import Config, Service
     from cext.dataplane import AllCounters, Backend, Flow, FlowQuery, Occupancy
     from cext.nfqueue import QueueStats
+    from cext.sourcelist import Span
 
 LOG = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ class AnyEngine(Protocol):
 
     def set_services(self, config: Config) -> None:
         """Replaces all services at once."""
+
+    def set_lists(self, spans: Sequence[Span]) -> None:
+        """Replaces the lists of blocked and allowed sources."""
 
     def backends(self) -> list[Backend]:
         """What is known of servers."""

@@ -17,6 +17,8 @@ SERVICE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}\Z")
 GROUP_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")  # groupadd(8), Debian's NAME_REGEX without the trailing $
 SIZE = re.compile(r"(0|[1-9][0-9]{0,12})(B|KiB|MiB|GiB)\Z")
 UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
+DURATION = re.compile(r"(0|[1-9][0-9]{0,9})(s|m|h|d)\Z")
+DURATION_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 MAX_WSCALE = 14  # RFC 7323 section 2.3
 MAX_PATH_BYTES = 4000
 
@@ -64,6 +66,28 @@ def size(low_bytes: int, high_bytes: int) -> Callable[[object], int]:
         if not low_bytes <= size_bytes <= high_bytes:
             raise WrongValue(f"{value} is out of bounds", right)
         return size_bytes
+
+    return read
+
+
+def duration_text(seconds: int) -> str:
+    """The duration with the largest unit that leaves it whole: 600 is 10m."""
+    unit, scale = next((unit, scale) for unit, scale in DURATION_UNITS.items() if seconds % scale == 0)
+    return f"{seconds // scale}{unit}"
+
+
+def duration(low_s: int, high_s: int) -> Callable[[object], int]:
+    """A time in seconds, written with its unit: s, m, h or d."""
+
+    def read(value: object) -> int:
+        right = f"{duration_text(low_s)} to {duration_text(high_s)}"
+        match = DURATION.match(value) if isinstance(value, str) else None
+        if not match:
+            raise WrongValue(f"{shown(value)} is not a time", f"a number and s, m, h or d, {right}")
+        seconds = int(match[1]) * DURATION_UNITS[match[2]]
+        if not low_s <= seconds <= high_s:
+            raise WrongValue(f"{shown(value)} is out of bounds", right)
+        return seconds
 
     return read
 

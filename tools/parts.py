@@ -25,7 +25,7 @@ PACKET_LOGIC = (
 )  # fmt: skip
 
 # Files of tests/lab that are about connections, whatever the engine; run once more with the bpf engine.
-BPF_IN_THE_LAB = ("life", "traffic", "segments", "resets", "wire", "vlan", "flood", "programs", "stop")
+BPF_IN_THE_LAB = ("life", "traffic", "segments", "resets", "wire", "vlan", "flood", "block", "programs", "stop")
 
 
 class Nothing(Exception):

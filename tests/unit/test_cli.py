@@ -385,3 +385,19 @@ def test_a_status_asked_for_in_the_middle_of_a_change_leaves_the_new_service_out
         queues=[],
     )
     assert found["services"] == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["block"], "ACTION"),
+        (["block", "add"], "PREFIX"),
+        (["block", "add", "192.0.2.1", "--for", "10"], "10 is not a time, a number and s, m, h or d"),
+        (["block", "add", "192.0.2.1", "--for", "0s"], "0s is out of bounds, 1s to 3650d"),
+    ],
+)
+def test_block_says_what_is_wrong(arguments: list[str], said: str) -> None:
+    done = levee(*arguments)
+    assert done.returncode == exits.ERROR
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,136 @@
+"""The lists of sources in the daemon: what a call changes, what is kept, what becomes of a file that is spoilt."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from appliance import blocking, blocklist
+from appliance.addresses import parse_addresses
+from appliance.blocking import Blocking
+from appliance.blocklist import Blocklist, Entry
+from appliance.errors import OperatorError
+from appliance.jobs import Jobs
+from appliance.roles import Caller, Role
+from appliance.varlink import Call, CallError
+from cext.sourcelist import Span
+
+
+class Recorder:
+    """What an engine was told last."""
+
+    def __init__(self) -> None:
+        self.spans: Sequence[Span] = []
+
+    def set_lists(self, spans: Sequence[Span]) -> None:
+        self.spans = spans
+
+
+@pytest.fixture
+def engine() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def one(tmp_path: Path, engine: Recorder) -> Blocking:
+    made = Blocking(tmp_path, engine)
+    made.load()
+    return made
+
+
+@pytest.fixture
+def jobs() -> Iterator[tuple[selectors.BaseSelector, Jobs]]:
+    with selectors.DefaultSelector() as selector, closing(Jobs(selector)) as made:
+        yield selector, made
+
+
+def call(**parameters: object) -> Call:
+    return Call(parameters, Caller(1, 0, Role.CHANGER))
+
+
+def prefixes(lists: Blocking) -> list[object]:
+    entries = lists.entries(call())["entries"]
+    assert isinstance(entries, list)
+    return [(entry["prefix"], entry["action"]) for entry in entries]
+
+
+def test_change_is_enforced_and_kept(tmp_path: Path, one: Blocking, engine: Recorder) -> None:
+    one.add(call(prefixes=["192.0.2.0/24", "2001:db8::1"], comment="night of the 3rd"))
+    one.add(call(prefixes=["192.0.2.7"], allow=True, for_s=3600))
+    assert prefixes(one) == [("192.0.2.0/24", "block"), ("192.0.2.7", "allow"), ("2001:db8::1", "block")]
+    assert len(engine.spans) == 4
+    other = Recorder()
+    successor = Blocking(tmp_path, other)
+    successor.load()
+    assert (prefixes(successor), other.spans, successor.problem) == (prefixes(one), engine.spans, None)
+    successor.delete(call(prefixes=["192.0.2.0/24", "192.0.2.7", "2001:db8::1"]))
+    assert (prefixes(successor), other.spans) == ([], [])
+
+
+@pytest.mark.parametrize("parameters", [{}, {"prefixes": []}, {"prefixes": "192.0.2.1"}, {"prefixes": [1]}])
+def test_call_without_prefixes(one: Blocking, parameters: dict[str, object]) -> None:
+    for method in (one.add, one.delete):
+        with pytest.raises(CallError, match="InvalidParameter"):
+            method(call(**parameters))
+
+
+def test_all_or_none(one: Blocking, engine: Recorder) -> None:
+    with pytest.raises(OperatorError, match=r"192\.0\.2\.1/24"):
+        one.add(call(prefixes=["192.0.2.0", "192.0.2.1/24"]))
+    one.add(call(prefixes=["192.0.2.0"]))
+    with pytest.raises(OperatorError, match=r"192\.0\.2\.1: is not on a list"):
+        one.delete(call(prefixes=["192.0.2.0", "192.0.2.1"]))
+    assert prefixes(one) == [("192.0.2.0", "block")]
+    assert len(engine.spans) == 1
+
+
+def test_disk_that_takes_nothing(tmp_path: Path, one: Blocking, engine: Recorder) -> None:
+    one.add(call(prefixes=["192.0.2.0"]))
+    path = tmp_path / blocking.FILE_NAME
+    path.unlink()
+    path.mkdir()  # as good as a full disk: the new file cannot take its place
+    with pytest.raises(OperatorError, match="cannot be written"):
+        one.add(call(prefixes=["192.0.2.1"]))
+    assert prefixes(one) == [("192.0.2.0", "block")]
+    assert len(engine.spans) == 1
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"version": 9}', b"\xff" * 100])
+def test_spoilt_file_is_said_and_kept(tmp_path: Path, engine: Recorder, content: bytes) -> None:
+    path = tmp_path / blocking.FILE_NAME
+    path.write_bytes(content)
+    one = Blocking(tmp_path, engine)
+    one.load()
+    assert "no source is blocked" in str(one.problem)
+    aside = path.with_name(path.name + ".unreadable")
+    assert (aside.read_bytes(), path.exists()) == (content, False)
+    one.add(call(prefixes=["192.0.2.0"]))
+    assert one.problem is None
+    assert blocklist.load(path).entries[0].prefix == parse_addresses("192.0.2.0")
+
+
+def test_entry_that_has_ended_is_taken_out(
+    tmp_path: Path, engine: Recorder, jobs: tuple[selectors.BaseSelector, Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selector, thread = jobs
+    now_s = int(time.time())
+    ends, stays = (Entry(parse_addresses(f"192.0.2.{n}"), "block", now_s, now_s + 60 * n) for n in (1, 2))
+    blocklist.save(tmp_path / blocking.FILE_NAME, Blocklist((ends, stays)))
+    one = Blocking(tmp_path, engine)
+    one.load()
+    one.turn(thread)
+    assert len(engine.spans) == 1  # neighbours that say the same
+    monkeypatch.setattr(blocking, "_now_s", lambda: now_s + 61)
+    one.turn(thread)
+    one.turn(thread)
+    for key, events in selector.select(10):
+        key.data(events)
+    assert blocklist.load(tmp_path / blocking.FILE_NAME).entries == (stays,)
+    assert prefixes(one) == [("192.0.2.2", "block")]
+    first, last, _ = engine.spans[0]
+    assert first == last
