@@ -11,7 +11,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 # The lab and the guest make namespaces and rules; without root they are run through sudo.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$PATH")
-# make lab MODE=routed ENGINE=nfqueue CONFIG=FILE
+# make lab MODE=routed|bridge|host ENGINE=nfqueue CONFIG=FILE
 MODE ?= routed
 ENGINE ?= auto
 CONFIG ?=
@@ -47,7 +47,7 @@ test-bpf: build ## the BPF programs packet by packet, then the bpf engine in the
 test-fuzz: build ## fuzz targets, a short run
 	@$(PY) tools/suite.py fuzz
 
-test-lab: build ## real clients and servers in network namespaces, routed mode
+test-lab: build ## real clients and servers in network namespaces, modes routed and host
 	@$(PY) tools/suite.py lab
 
 test-guest: build ## the same in bridge mode, on a Debian kernel in QEMU
@@ -62,7 +62,7 @@ behaviour: build ## every promise, tested with every engine and mode there is: d
 bench: build ## what Levee does and costs beside its peers: floods, throughput; tables, JSON, plot (15 minutes)
 	@$(AS_ROOT) env PYTHONPATH=tests:tests/lab PYTHONSAFEPATH=1 $(PY) -m bench
 
-lab: build ## bring the lab up and leave it (MODE=routed|bridge ENGINE=auto|nfqueue CONFIG=FILE)
+lab: build ## bring the lab up and leave it (MODE=routed|bridge|host ENGINE=auto|bpf|nfqueue CONFIG=FILE)
 	@$(AS_ROOT) $(PY) tests/lab/lab.py up --mode $(MODE) --engine $(ENGINE) $(if $(CONFIG),--config $(CONFIG))
 
 lab-down: ## take the lab down

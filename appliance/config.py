@@ -164,17 +164,23 @@ def _across(document: Document) -> Iterator[Problem]:
     if mode == "bridge" and "bridge" not in raw:
         mark = document.key_mark(("mode",)) if "mode" in raw else document.mark(())
         yield _place(path, mark, "is missing", "the bridge that has outside and inside as ports")
-    if mode == "routed" and "bridge" in raw:
-        wrong = "is of no use with mode: routed"
+    if mode in ("routed", "host") and "bridge" in raw:
+        wrong = f"is of no use with mode: {mode}"
         yield _place(path, document.key_mark(path), wrong, "no such key, or mode: bridge,")
+    path = ("inside",)
+    if raw and mode in ("bridge", "routed") and "inside" not in raw:
+        yield _place(path, document.mark(()), "is missing", "the interface towards the servers")
+    if mode == "host" and "inside" in raw:
+        wrong = "is of no use with mode: host, where the servers are sockets of this machine"
+        yield _place(path, document.key_mark(path), wrong, "no such key, or mode: routed,")
     if raw.get("engine") == "bpf" and mode != "bridge":
         path = ("engine",)
         yield _place(path, document.mark(path), "bpf serves mode: bridge only", "nfqueue, or auto, or mode: bridge")
     services = _valid_services(raw.get("services"))
     for name, service in services.items():
-        if mode == "routed" and service.vlan is not None:
+        if mode in ("routed", "host") and service.vlan is not None:
             path = ("services", name, "vlan")
-            wrong = "is of no use with mode: routed, where the VLAN interface takes the tag off"
+            wrong = f"is of no use with mode: {mode}, where the VLAN interface takes the tag off"
             yield _place(path, document.key_mark(path), wrong, "its name as outside or inside")
     yield from _overlaps(document, services)
 

@@ -36,8 +36,8 @@ def dataplane_config(config: Config, secret: bytes, *, kernel: bool = False) -> 
 
     kernel: the flows live in a BPF map, and one thread is enough.
 
-    In routed mode an answer to a client goes back to where its packet came from, but a packet of ours to a server has
-    to be routed: its next hop is not known here.
+    In the modes routed and host an answer to a client goes back to where its packet came from, but a packet of ours to
+    a server has to be routed, or delivered: its next hop is not known here.
     """
     return DataplaneConfig(
         secret=secret,
@@ -48,7 +48,7 @@ def dataplane_config(config: Config, secret: bytes, *, kernel: bool = False) -> 
         hold_per_flow_bytes=config.limits.hold_per_flow,
         hold_total_bytes=config.limits.hold_total,
         route_outside=False,
-        route_inside=config.mode == "routed",
+        route_inside=config.mode != "bridge",
     )
 
 

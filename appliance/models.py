@@ -50,6 +50,7 @@ MAX_WORKERS = 64
 MAX_SERVICES = 16382  # LV_SERVICES_MAX, less the number of none and that of the excepted hosts
 MAX_ITEMS = 65536
 SOCKET_NAME = "control.sock"
+LOOPBACK = "lo"  # in mode host the servers are sockets of this machine
 MAX_SOCKET_BYTES = 107  # sun_path without its end mark, unix(7)
 
 
@@ -241,10 +242,10 @@ class Config(Model):
     """The whole file."""
 
     version: Annotated[Literal[1], PlainValidator(whole(1, 1))] = Field(description="version: 1")
-    mode: Annotated[Literal["bridge", "routed"], PlainValidator(choice("bridge", "routed"))] = "bridge"
+    mode: Annotated[Literal["bridge", "routed", "host"], PlainValidator(choice("bridge", "routed", "host"))] = "bridge"
     engine: Annotated[Literal["auto", "bpf", "nfqueue"], PlainValidator(choice("auto", "bpf", "nfqueue"))] = "auto"
     outside: Interface = Field(description="the interface towards the clients")
-    inside: Interface = Field(description="the interface towards the servers")
+    inside: Interface = LOOPBACK  # mode host only; else it has to be named
     bridge: Interface | None = None
     services: Annotated[Mapping[ServiceName, Service], AfterValidator(_frozen_services)] = Field(
         description="at least one service"

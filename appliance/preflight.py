@@ -37,6 +37,8 @@ def warnings(config: Config) -> list[str]:
     """What keeps packets from getting through although levee itself can run."""
     if config.mode == "bridge":
         return _ports_outside_the_bridge(config)
+    if config.mode == "host":
+        return []
     families = {4: "IPv4", 6: "IPv6"}
     used = {families[span.family] for service in config.services.values() for span in service.addresses}
     return [

@@ -6,7 +6,8 @@ the text with golden files. Must not know how text gets into the kernel.
 
 The way of a packet: not from our two interfaces -> accepted; from or to an excepted host -> accepted; then by
 interface, whatever belongs to a steered service (or could: fragments, ICMP errors) goes to chain `steer`, which hands
-it to user space. Everything else goes on in the kernel, untouched.
+it to user space. Everything else goes on in the kernel, untouched. In mode host there is one interface, and what the
+machine itself sends there stands for what came from inside.
 """
 
 from collections import Counter
@@ -193,8 +194,9 @@ def _chains(config: Config, method: Method) -> list[list[str]]:
         f"meta protocol ip {ICMP_ERRORS} goto steer",
         f"meta protocol ip6 {ICMPV6_ERRORS} goto steer",
     ]
-    bridge = config.mode == "bridge"
-    ours = f'"{config.outside}", "{config.inside}"'
+    bridge, host = config.mode == "bridge", config.mode == "host"
+    ours = f'"{config.outside}"' if host else f'"{config.outside}", "{config.inside}"'
+    inside = "" if host else f', "{config.inside}" : goto from_inside'
     excepted = [
         f"{name} {end} @except{number} accept"
         for number, name in ((4, "ip"), (6, "ip6"))
@@ -207,7 +209,7 @@ def _chains(config: Config, method: Method) -> list[list[str]]:
         *([f"\tiifname != {{ {ours} }} accept"] if bridge or excepted else []),
         *(f"\t{line}" for line in excepted),
         *(["\tmeta protocol vlan goto stacked"] if bridge else []),
-        f'\tiifname vmap {{ "{config.outside}" : goto from_outside, "{config.inside}" : goto from_inside }}',
+        f'\tiifname vmap {{ "{config.outside}" : goto from_outside{inside} }}',
         "}",
     ]
     return [
@@ -216,7 +218,19 @@ def _chains(config: Config, method: Method) -> list[list[str]]:
         ["chain from_outside {", *(f"\t{line}" for line in from_outside), "}"],
         ["chain from_inside {", *(f"\t{line}" for line in from_inside), "}"],
         base,
-        *([] if bridge else [_own_errors(config)]),
+        *([] if bridge else [_own_packets(config, excepted) if host else _own_errors(config)]),
+    ]
+
+
+def _own_packets(config: Config, excepted: Sequence[str]) -> list[str]:
+    """Mode host: the servers are sockets of this machine, so what they send comes from no interface."""
+    return [
+        "chain own_packets {",
+        f"\ttype filter hook output priority {STEER_PRIORITY}; policy accept;",
+        f'\toifname != "{config.outside}" accept',
+        *(f"\t{line}" for line in excepted),
+        "\tgoto from_inside",
+        "}",
     ]
 
 

@@ -12,6 +12,7 @@ cdef class QueueWorker:
     cdef RawSenders senders
     cdef int event_fd
     cdef bint stopping
+    cdef bint serves_itself
     cdef bint lookup_wanted
     cdef int index
     cdef u64 now_ms

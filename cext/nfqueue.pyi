@@ -18,7 +18,8 @@ class QueueWorker:
     syn_queue: where the rules send SYNs, so that a flood of them fills no other queue. queue: everything else.
     outside, inside: interface names; they are looked up again when they vanish and return.
     length: packets the kernel holds for us in each. when_full: what the kernel does with more than that.
-    mode: "routed" opens raw IP sockets next to the packet sockets; "bridge" does not.
+    mode: "routed" and "host" open raw IP sockets next to the packet sockets; in "host" the machine's own packets are
+        those of the servers.
     mark: SO_MARK of what leaves through the raw IP sockets. cpu: None = the index-th CPU this process may use.
     """
 
@@ -31,7 +32,7 @@ class QueueWorker:
         index: int,
         outside: str,
         inside: str,
-        mode: Literal["bridge", "routed"],
+        mode: Literal["bridge", "routed", "host"],
         length: int = 16384,
         when_full: Literal["drop", "pass"] = "drop",
         mark: int = 0,

@@ -35,8 +35,8 @@ from cext.errors import EngineError
 from cext.queues import QueueStats, WorkerStats, kernel_queues
 
 from cext.dataplane cimport (
-    LV_DROP, LV_L2, LV_OUTSIDE, LV_PASS, LV_REWRITE, Dataplane, lv_engine_packet, lv_engine_tick, lv_frame, lv_out,
-    lv_outq_has_room, lv_verdict, lv_worker_clock,
+    LV_DROP, LV_INSIDE, LV_L2, LV_OUTSIDE, LV_PASS, LV_REWRITE, Dataplane, lv_engine_packet, lv_engine_tick, lv_frame,
+    lv_out, lv_outq_has_room, lv_verdict, lv_worker_clock,
 )
 from cext.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, poll, pollfd, read, u16, write
 from cext.netlink cimport (
@@ -101,10 +101,11 @@ cdef class QueueWorker:
             raise ValueError("queue numbers are 0 to 65535, and two")
         if length < 1:
             raise ValueError("a queue holds at least one packet")
-        if mode not in ("bridge", "routed") or when_full not in ("drop", "pass"):
-            raise ValueError("mode is bridge or routed, when_full is drop or pass")
+        if mode not in ("bridge", "routed", "host") or when_full not in ("drop", "pass"):
+            raise ValueError("mode is bridge, routed or host, when_full is drop or pass")
         self.dataplane = dataplane
         self.index = index
+        self.serves_itself = mode == "host"
         self.main_socket = QueueSocket()
         self.syn_socket = QueueSocket()
         self.senders = RawSenders()
@@ -135,7 +136,7 @@ cdef class QueueWorker:
             raise EngineError("cannot make an event descriptor", "raise the limit of open files (ulimit -n)")
         try:
             self.senders.open(
-                settings["outside"], settings["inside"], settings["mode"] == "routed", settings["mark"]
+                settings["outside"], settings["inside"], settings["mode"] != "bridge", settings["mark"]
             )
             # Only in bridge mode unsegmented: see lv_nl_put_bind().
             for queue, number in ((self.main_socket, settings["queue"]), (self.syn_socket, settings["syn_queue"])):
@@ -367,13 +368,14 @@ cdef class QueueWorker:
     cdef int side_of(self, lv_nl_packet *packet) noexcept nogil:
         """The side whose interface it came in on, -1 for none. A port of a bridge goes before the bridge itself.
 
-        What a router itself tells a server is about packets it could not send on to a client: that is from outside.
+        What a router itself tells a server is about packets it could not send on to a client: that is from outside. A
+        host's own packets are those of the servers.
 
         Called again after a lookup when no interface fits: it may have come back with another index.
         """
         cdef int side
         if packet.hook == NF_INET_LOCAL_OUT:
-            return LV_OUTSIDE
+            return LV_INSIDE if self.serves_itself else LV_OUTSIDE
         for side in range(2):
             if packet.physindev and <int>packet.physindev == self.senders.links[side].ifindex:
                 return side

@@ -31,6 +31,7 @@ OFF_THE_WIRE = "without a network"
 # Column -> JUnit files of the steps that fill it, the fullest run first.
 COLUMNS = {
     "routed, nfqueue": ("lab",),
+    "host, nfqueue": ("host-in-the-lab",),
     "bridge, nfqueue (guest)": ("guest-all", "guest"),
     "bridge, bpf": ("lab-with-bpf", "bpf-in-the-lab"),
     "bridge, bpf (guest)": ("guest-with-bpf",),

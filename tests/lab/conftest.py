@@ -26,7 +26,7 @@ from netlab.topology import Mode
 # Option, environment variable, default, help. Options are known only when tests/lab is named on the
 # command line; the environment works for a run of everything, too.
 _SETTINGS = (
-    ("--mode", "LEVEE_LAB_MODE", "", "bridge or routed; default: what this kernel can do"),
+    ("--mode", "LEVEE_LAB_MODE", "", "bridge, routed or host; default: what this kernel can do"),
     ("--engine", "LEVEE_LAB_ENGINE", "nfqueue", "auto, nfqueue, bpf, or none: no appliance"),
     ("--file-mib", "LEVEE_LAB_FILE_MIB", "1024", "size of the large file in MiB"),
     ("--flood-syns", "LEVEE_LAB_FLOOD_SYNS", "2000000", "forged SYNs in the large flood"),
@@ -60,6 +60,11 @@ def _modes(config: pytest.Config) -> list[Mode]:
     if os.geteuid() != 0:
         return [Mode.ROUTED]  # the fixture says that root is needed
     return ability.modes()
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is about mode host only would be one long skip elsewhere."""
+    return True if collection_path.name == "test_host.py" and Mode.HOST not in _modes(config) else None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -140,6 +145,15 @@ def no_forged_packet(lab: Lab) -> Iterator[None]:
 def flood_syns(request: pytest.FixtureRequest) -> int:
     """Forged SYNs in the large flood."""
     return int(setting(request.config, "--flood-syns"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:  # noqa: ARG001
+    """What a mode has no ends for is skipped, with its reason."""
+    try:
+        return (yield)
+    except session.NoSuchEnd as missing:
+        pytest.skip(missing.message)
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from netlab.topology import Mode
 
 LAB = REPOSITORY / "tests/lab/lab.py"
 OWN = Names("levee-own")
-MODES = [Mode.BRIDGE, Mode.ROUTED]
+MODES = [Mode.BRIDGE, Mode.ROUTED, Mode.HOST]
 
 
 def lab(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -65,13 +66,14 @@ def test_another_mode_replaces_the_lab() -> None:
 def test_names_addresses_and_no_way_out(mode: Mode) -> None:
     """The contract: interface names, the first and last address of each end, no default route."""
     assert lab("up", "--mode", mode, "--engine", "none").returncode == 0
-    length = 15 if mode is Mode.BRIDGE else 16
+    length = 16 if mode is Mode.ROUTED else 15
     end = topology.addressing(mode)
-    for namespace, network, v6 in (
-        (OWN.client, "198.18", end.client.v6),
-        (OWN.server, "198.19", end.server.v6),
+    names = replace(OWN, box_serves=mode is Mode.HOST)
+    for namespace, interface, network, v6 in (
+        (OWN.client, "eth0", "198.18", end.client.v6),
+        (names.server, names.server_interface, "198.19", end.server.v6),
     ):
-        addresses = run(["ip", "-o", "addr", "show", "dev", "eth0"], namespace=namespace).stdout
+        addresses = run(["ip", "-o", "addr", "show", "dev", interface], namespace=namespace).stdout
         for host in (1, 2, 250):
             assert f" {network}.0.{host}/{length} " in addresses
         assert f" {v6}/64 " in addresses
@@ -83,7 +85,7 @@ def test_names_addresses_and_no_way_out(mode: Mode) -> None:
             assert not run(["ip", family, "route", "show", "default"], namespace=namespace).stdout
 
 
-@pytest.mark.parametrize("refused", [("--mode", "host"), ("--mode", "routed", "--engine", "bpf")])
+@pytest.mark.parametrize("refused", [("--mode", "host", "--engine", "bpf"), ("--mode", "routed", "--engine", "bpf")])
 def test_what_this_version_cannot_do_is_said(refused: tuple[str, ...]) -> None:
     """The argument is known, the product refuses in its own words, and nothing is left behind."""
     done = lab("up", *refused)

@@ -186,7 +186,7 @@ def test_run_refuses_a_wrong_configuration_before_it_touches_anything(tmp_path: 
     path.write_text(GOOD.replace("mode: routed", "mode: router") + f"runtime_dir: {tmp_path}/run\n")
     done = levee("run", "-c", path)
     assert done.returncode == exits.ERROR
-    assert done.stderr == f"{path}:2:7: mode: router is not one of the choices, bridge or routed would be right\n"
+    assert done.stderr == f"{path}:2:7: mode: router is not one of the choices, bridge, routed or host would be right\n"
     assert not (tmp_path / "run").exists()
 
 

@@ -59,11 +59,11 @@ SINGLE = {
     ),
     "mode unknown": (
         changed("mode: routed", "mode: router"),
-        "2:7: mode: router is not one of the choices, bridge or routed would be right",
+        "2:7: mode: router is not one of the choices, bridge, routed or host would be right",
     ),
     "mode without a value": (
         changed("mode: routed", "mode:"),
-        "2:6: mode: nothing is not one of the choices, bridge or routed would be right",
+        "2:6: mode: nothing is not one of the choices, bridge, routed or host would be right",
     ),
     "engine unknown": (
         GOOD + "engine: xdp\n",
@@ -125,6 +125,13 @@ SINGLE = {
     "outside missing": (
         changed("outside: eth0\n", ""),
         "1:1: outside: is missing, the interface towards the clients would be right",
+    ),
+    "inside in host mode": (
+        changed("mode: routed", "mode: host"),
+        (
+            "4:1: inside: is of no use with mode: host, where the servers are sockets of this machine, "
+            "no such key, or mode: routed, would be right"
+        ),
     ),
     "inside missing": (
         changed("inside: eth1\n", ""),

@@ -46,7 +46,8 @@ services: {web: {addresses: [198.19.0.1], ports: [80]}}
 
 def configuration(mode: str, nfqueue: str = "queues: 2") -> Config:
     bridge = "bridge: br0\n" if mode == "bridge" else ""
-    head = f"version: 1\nmode: {mode}\n{bridge}outside: eth0\ninside: eth1\nnfqueue: {{{nfqueue}}}\n"
+    inside = "" if mode == "host" else "inside: eth1\n"
+    head = f"version: 1\nmode: {mode}\n{bridge}outside: eth0\n{inside}nfqueue: {{{nfqueue}}}\n"
     return loads((head + SERVICES).encode(), "levee.yaml")
 
 
@@ -58,6 +59,8 @@ CASES: dict[str, tuple[Config, rules.Method]] = {
     "routed_queue": (configuration("routed", "queues: 4, first_queue: 8"), "queue"),
     "routed_queue_bypass": (configuration("routed", "queues: 1, without_daemon: pass"), "queue"),
     "routed_mark": (configuration("routed"), "mark"),
+    "host_queue": (configuration("host"), "queue"),
+    "host_mark": (configuration("host"), "mark"),
     "bridge_queue": (configuration("bridge", "queues: 2, without_daemon: pass"), "queue"),
 }
 

@@ -19,7 +19,7 @@ def head(mode: Mode, engine: str, names: Names) -> str:
         f"mode: {mode}",
         f"engine: {engine}",
         f"outside: {OUTSIDE}",
-        f"inside: {INSIDE}",
+        *([] if mode is Mode.HOST else [f"inside: {INSIDE}"]),
     ]
     if mode is Mode.BRIDGE:
         lines.append(f"bridge: {BRIDGE}")

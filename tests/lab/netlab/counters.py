@@ -16,8 +16,8 @@ from netlab.process import run
 CRAFTED_PORT_FIRST = 61000
 CRAFTED_PORT_LAST = 65535
 
-_COUNTER_TABLE = f"""
-table netdev lab_count {{
+_COUNTER_TABLE = """
+table {family} lab_count {{
     set real4 {{
         type ipv4_addr; flags interval;
         elements = {{ 198.18.0.0/24, 198.19.0.0/24, 198.18.110.0/24, 198.18.255.254, 198.19.255.254 }}
@@ -30,7 +30,7 @@ table netdev lab_count {{
     counter tcp_all {{ }}
     counter syn_real {{ }}
     chain ingress {{
-        type filter hook ingress device "{END_INTERFACE}" priority -500; policy accept;
+        {hook}; policy accept;
         meta protocol ip ip saddr != @real4 counter name forged
         meta protocol ip6 ip6 saddr != @real6 counter name forged
         meta l4proto tcp counter name tcp_all
@@ -39,6 +39,13 @@ table netdev lab_count {{
     }}
 }}
 """
+
+_AT_THE_INTERFACE = {
+    "family": "netdev",
+    "hook": f'type filter hook ingress device "{END_INTERFACE}" priority -500',
+}
+# On a box that is the server itself: what its sockets are about to get, after whatever levee did.
+_AT_THE_SOCKETS = {"family": "inet", "hook": "type filter hook input priority 500"}
 
 _SHIELD_TABLE = f"""
 table inet lab_shield {{
@@ -50,14 +57,19 @@ table inet lab_shield {{
 """
 
 
+def _place(names: Names) -> dict[str, str]:
+    return _AT_THE_SOCKETS if names.box_serves else _AT_THE_INTERFACE
+
+
 def install(names: Names) -> None:
-    run(["nft", "-f", "-"], namespace=names.server, text_in=_COUNTER_TABLE)
+    run(["nft", "-f", "-"], namespace=names.server, text_in=_COUNTER_TABLE.format(**_place(names)))
     for namespace in (names.client, names.server):
         run(["nft", "-f", "-"], namespace=namespace, text_in=_SHIELD_TABLE)
 
 
 def read(names: Names) -> dict[str, int]:
     """Packets by counter: forged, tcp_all, syn_real."""
-    said = run(["nft", "-j", "list", "counters", "table", "netdev", "lab_count"], namespace=names.server)
+    table = [_place(names)["family"], "lab_count"]
+    said = run(["nft", "-j", "list", "counters", "table", *table], namespace=names.server)
     entries = json.loads(said.stdout)["nftables"]
     return {e["counter"]["name"]: e["counter"]["packets"] for e in entries if "counter" in e}

@@ -59,7 +59,7 @@ def fresh_port() -> int:
 
 def neighbour_mac(mode: Mode, *, at_client: bool) -> str:
     """Where frames of one end go: the other end on a bridge, the box when it routes."""
-    if mode is Mode.ROUTED:
+    if mode is not Mode.BRIDGE:
         return OUTSIDE_MAC if at_client else INSIDE_MAC
     return SERVER_MAC if at_client else CLIENT_MAC
 

@@ -86,7 +86,7 @@ class FloodSpec:
             ("destination", self.destination),
             ("port", self.port),
             ("source-mac", CLIENT_MAC),
-            ("destination-mac", OUTSIDE_MAC if mode is Mode.ROUTED else SERVER_MAC),
+            ("destination-mac", SERVER_MAC if mode is Mode.BRIDGE else OUTSIDE_MAC),
             *(("keep-out", each) for each in (V6_REAL if v6 else V4_REAL)),
             *(("vlan", str(vlan)) for vlan in self.vlans),
         ]

@@ -32,6 +32,7 @@ class Names:
     """Everything that depends on the prefix of a lab."""
 
     prefix: str = STANDARD_PREFIX
+    box_serves: bool = False  # mode host: who asks for the server's end is sent to the box
 
     @property
     def standard(self) -> bool:
@@ -48,11 +49,17 @@ class Names:
 
     @property
     def server(self) -> str:
-        return f"{self.prefix}-server"
+        return self.box if self.box_serves else f"{self.prefix}-server"
+
+    @property
+    def server_interface(self) -> str:
+        """Where the server's addresses are."""
+        return OUTSIDE if self.box_serves else END_INTERFACE
 
     @property
     def namespaces(self) -> tuple[str, str, str]:
-        return self.client, self.box, self.server
+        """All that a lab has, whatever its mode."""
+        return self.client, self.box, f"{self.prefix}-server"
 
     @property
     def lab_dir(self) -> Path:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,10 @@ from netlab.wire import Capture
 PROTECTED_LAST = 200
 DIRECT_FIRST = 201
 FAMILIES = (4, 6)
+
+
+class NoSuchEnd(LabError):
+    """The mode of the lab has no such end; conftest.py makes a skip of it."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Lab:
         return Capture(self.names.client, END_INTERFACE)
 
     def capture_server(self) -> Capture:
-        return Capture(self.names.server, END_INTERFACE)
+        return Capture(self.names.server, self.names.server_interface)
 
     def arrived(self) -> dict[str, int]:
         return counters.read(self.names)
@@ -118,6 +122,8 @@ class Lab:
 
     def crafted_server(self, family: int, local_port: int | None = None, *, host: int = 1) -> Endpoint:
         """Takes the first connection to its port; the client's port is known from its SYN."""
+        if self.mode is Mode.HOST:
+            raise NoSuchEnd("the server is the box's own kernel here: its packets cannot be crafted")
         return Endpoint(
             self.names,
             self.mode,
@@ -189,9 +195,10 @@ def bring_up(names: Names, mode: Mode, engine: str, text: str, directory: Path) 
     config_file = directory / "levee.yaml"
     config_file.write_text(text)
     control.up(names, mode, engine, config_file)
+    names = replace(names, box_serves=mode is Mode.HOST)
     counters.install(names)
     second = f"{topology.addressing(mode).server.v6}f/64"
-    run(["ip", "addr", "add", second, "dev", END_INTERFACE, "nodad"], namespace=names.server)
+    run(["ip", "addr", "add", second, "dev", names.server_interface, "nodad"], namespace=names.server)
     return Lab(names, mode, engine)
 
 

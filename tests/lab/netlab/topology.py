@@ -173,7 +173,7 @@ def _namespace_sysctls(mode: Mode, names: Names) -> Iterator[Command]:
         {
             Mode.BRIDGE: {**everywhere, **silent},
             Mode.ROUTED: {**everywhere, **forwarding},
-            Mode.HOST: {**everywhere, **listener},
+            Mode.HOST: {**ends, **listener},
         }[mode],
     )
 
