@@ -50,6 +50,9 @@ test-fuzz: build ## fuzz targets, a short run
 test-lab: build ## real clients and servers in network namespaces, modes routed and host
 	@$(PY) tools/suite.py lab
 
+test-kills: build ## the daemon killed 100 times during 50 downloads, bridge mode with the bpf engine (minutes)
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest -s tests/lab/test_kills.py --mode bridge --engine bpf --kills 100
+
 test-guest: build ## the same in bridge mode, on a Debian kernel in QEMU
 	@$(PY) tools/suite.py guest
 
@@ -93,5 +96,5 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@tools/setup venv $(VENV) requirements
 	@touch $@
 
-.PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-guest \
+.PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-kills test-guest \
 	fuzz-long behaviour bench lab lab-down guest setup build format clean

@@ -25,7 +25,9 @@ PACKET_LOGIC = (
 )  # fmt: skip
 
 # Files of tests/lab that are about connections, whatever the engine; run once more with the bpf engine.
-BPF_IN_THE_LAB = ("life", "traffic", "segments", "resets", "wire", "vlan", "flood", "block", "programs", "stop")
+BPF_IN_THE_LAB = (
+    "life", "traffic", "segments", "resets", "wire", "vlan", "flood", "block", "restart", "programs", "stop", "kills",
+)  # fmt: skip
 # Files of tests/lab that need no server made of packets: those that a host, whose servers are its own, can pass.
 HOST_IN_THE_LAB = ("host", "traffic", "life", "flood", "reload")
 

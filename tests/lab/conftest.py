@@ -29,6 +29,7 @@ _SETTINGS = (
     ("--mode", "LEVEE_LAB_MODE", "", "bridge, routed or host; default: what this kernel can do"),
     ("--engine", "LEVEE_LAB_ENGINE", "nfqueue", "auto, nfqueue, bpf, or none: no appliance"),
     ("--file-mib", "LEVEE_LAB_FILE_MIB", "1024", "size of the large file in MiB"),
+    ("--kills", "LEVEE_LAB_KILLS", "4", "how often the daemon is killed during downloads"),
     ("--flood-syns", "LEVEE_LAB_FLOOD_SYNS", "2000000", "forged SYNs in the large flood"),
 )
 
@@ -145,6 +146,12 @@ def no_forged_packet(lab: Lab) -> Iterator[None]:
 def flood_syns(request: pytest.FixtureRequest) -> int:
     """Forged SYNs in the large flood."""
     return int(setting(request.config, "--flood-syns"))
+
+
+@pytest.fixture(scope="session")
+def kills(request: pytest.FixtureRequest) -> int:
+    """How often the daemon is killed during downloads."""
+    return int(setting(request.config, "--kills"))
 
 
 @pytest.hookimpl(wrapper=True)

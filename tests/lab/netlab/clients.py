@@ -41,9 +41,12 @@ def curl_seconds(names: Names, address: str, port: int) -> float:
     return spent
 
 
-def download_equals(names: Names, address: str, path: str, original: Path, limit_s: float) -> None:
-    """Download and compare byte for byte while it comes in; AssertionError on any difference."""
-    get = in_namespace(names.client, ["curl", "-sS", "--max-time", str(limit_s), url(address, path)])
+def download_equals(
+    names: Names, address: str, path: str, original: Path, limit_s: float, *, rate: str | None = None
+) -> None:
+    """Download, at curl's `rate`, and compare byte for byte while it comes in; AssertionError on any difference."""
+    slowly = ["--limit-rate", rate] if rate else []
+    get = in_namespace(names.client, ["curl", "-sS", "--max-time", str(limit_s), *slowly, url(address, path)])
     with subprocess.Popen(get, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as client:
         compared = subprocess.run(
             ["cmp", "-", str(original)], stdin=client.stdout, capture_output=True, text=True, check=False
