@@ -96,7 +96,7 @@ def bpf() -> Part:
     files = tuple(f"tests/lab/test_{name}.py" for name in BPF_IN_THE_LAB)
     sizes = ("--mode", "bridge", "--engine", "bpf", "--file-mib", "64", "--flood-syns", "100000")
     programs = Step("bpf programs", (), 300, cases=True, root=True, optional=True)
-    lab = Step("bpf in the lab", (), 600, cases=True, root=True, optional=True)
+    lab = Step("bpf in the lab", (), 900, cases=True, root=True, optional=True)
     return Part(
         "bpf",
         (
