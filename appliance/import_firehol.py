@@ -79,7 +79,7 @@ def _expanded(text: str, variables: Mapping[str, str]) -> str:
 
 def _options(text: str) -> Options:
     words = text.split()
-    values = dict(zip(words, [*words[1:], ""], strict=True))
+    values = dict(zip(words, [*words[1:], ""], strict=False))
     mss, wscale = values.get("--mss", ""), values.get("--wscale", "")
     return Options(
         mss=int(mss) if mss.isdecimal() else None,
@@ -94,8 +94,6 @@ def _match(words: list[str], families: tuple[Literal[4, 6], ...]) -> Match:
     if kind is None:
         return Match(families, lost=("it is neither input nor forward",))
     match = Match(families)
-    if kind == "input":
-        match = replace(match, notes=("input: the servers were on that machine itself; Levee stands in front of it",))
     at = 1
     while at < len(words) and words[at] not in ACTIONS:
         name = words[at]
@@ -103,7 +101,8 @@ def _match(words: list[str], families: tuple[Literal[4, 6], ...]) -> Match:
         value = words[at + 1 + negated] if at + 1 + negated < len(words) else ""
         match = _parameter(match, name, value, negated=negated)
         at += 2 + negated
-    return _action(match, words[at:])
+    there = words[at : at + 1] != ["dnat"]
+    return replace(_action(match, words[at:]), host=kind == "input" and there)
 
 
 def _parameter(match: Match, name: str, value: str, *, negated: bool) -> Match:

@@ -59,8 +59,7 @@ def _ways(rules: list[_Rule], rule: _Rule, jumps: int) -> list[Match]:
     """What the packets of the rule's chain went through before."""
     families = rule.match.families
     if rule.chain in BASE_CHAINS:
-        note = "INPUT: the servers were on that machine itself; Levee stands in front of it"
-        return [Match(families, notes=(note,) if rule.chain == "INPUT" else ())]
+        return [Match(families, host=rule.chain == "INPUT")]
     ways: list[Match] = []
     for one in rules:
         if one.target == rule.chain and one.match.families == families and jumps:

@@ -199,7 +199,7 @@ def _read_table(block: _Block, table: str, families: tuple[Literal[4, 6], ...], 
 
 
 def _options(words: list[str]) -> Options:
-    values = dict(zip(words, [*words[1:], ""], strict=True))
+    values = dict(zip(words, [*words[1:], ""], strict=False))
     mss, wscale = values.get("mss", ""), values.get("wscale", "")
     return Options(
         mss=int(mss) if mss.isdecimal() else None,
@@ -213,8 +213,7 @@ def _ways(ruleset: _Ruleset, rule: _Rule, jumps: int) -> list[Match]:
     """What the packets of the rule's chain went through before."""
     hook = ruleset.hooks.get((rule.table, rule.chain))
     if hook is not None:
-        note = "hook input: the servers were on that machine itself; Levee stands in front of it"
-        return [Match(notes=(note,) if hook == "input" else ())]
+        return [Match(host=hook == "input")]
     ways: list[Match] = []
     for one in ruleset.rules:
         if (one.table, one.jumps_to) == (rule.table, rule.chain) and jumps:

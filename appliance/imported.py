@@ -53,7 +53,10 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """Which packets a rule is about. None: any. `lost`: why it cannot become a service."""
+    """Which packets a rule is about. None: any. `lost`: why it cannot become a service.
+
+    `host`: they go to sockets of the machine that had the rules.
+    """
 
     families: tuple[Literal[4, 6], ...] = (4, 6)
     addresses: tuple[AddressRange, ...] | None = None
@@ -62,6 +65,7 @@ class Match:
     inside: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    host: bool = False
 
     def within(self, outer: Match) -> Match:
         """This rule in a chain that is reached through `outer`: what it leaves open, the way there decides."""
@@ -78,6 +82,7 @@ class Match:
             (*outer.inside, *self.inside),
             tuple(dict.fromkeys((*notes, *self.notes))),
             tuple(dict.fromkeys((*outer.lost, *self.lost))),
+            self.host or outer.host,
         )
 
 
@@ -145,17 +150,19 @@ def _port_number(text: str) -> str:
 
 def render(source: str, kind: str, found: Sequence[Found], places: Places) -> str:
     """The configuration file. `source` and `kind` are for its first line; found is not empty."""
-    services, dropped = _services(found)
-    outside, inside, remarks = _interfaces(found, places)
+    carried = [one for one in found if not one.match.lost]
+    host = bool(carried) and all(one.match.host for one in carried) and not (places.bridge or places.inside)
+    services, dropped = _services(found, host=host)
+    outside, inside, remarks = _interfaces(found, places, host=host)
     bridge = places.bridge
     lines = [
         f"# By `levee import` from {_printable(source)} ({kind}). Read each NOTE, then: levee check THIS-FILE",
         *(line for remark in remarks for line in _note(remark, "")),
         "version: 1",
-        f"mode: {'bridge' if bridge else 'routed'}",
+        f"mode: {'host' if host else 'bridge' if bridge else 'routed'}",
         *([f"bridge: {_scalar(bridge)}"] if bridge else []),
         f"outside: {_scalar(outside)}",
-        f"inside: {_scalar(inside)}",
+        *([] if host else [f"inside: {_scalar(inside)}"]),
         "",
         "services:" if services else "services: {}",
     ]
@@ -167,7 +174,7 @@ def render(source: str, kind: str, found: Sequence[Found], places: Places) -> st
     return "\n".join(lines) + "\n"
 
 
-def _interfaces(found: Sequence[Found], places: Places) -> tuple[str, str, list[str]]:
+def _interfaces(found: Sequence[Found], places: Places, *, host: bool) -> tuple[str, str, list[str]]:
     """Names for both sides, and what to say about them."""
     seen_out = [name for name in dict.fromkeys(name for one in found for name in one.match.outside) if _is_name(name)]
     seen_in = [name for name in dict.fromkeys(name for one in found for name in one.match.inside) if _is_name(name)]
@@ -178,13 +185,13 @@ def _interfaces(found: Sequence[Found], places: Places) -> tuple[str, str, list[
     inside = places.inside or next((name for name in seen_in if name != outside), "")
     if not places.outside and not seen_out:
         remarks.append(f"the rules do not name the interface towards the clients: {outside} is a guess")
-    if not inside:
+    if not inside and not host:
         inside = UNKNOWN_INSIDE if outside != UNKNOWN_INSIDE else UNKNOWN_OUTSIDE
         remarks.append(f"the rules do not name the interface towards the servers: {inside} is a guess")
     return outside, inside, remarks
 
 
-def _services(found: Sequence[Found]) -> tuple[list[_Service], list[str]]:
+def _services(found: Sequence[Found], *, host: bool) -> tuple[list[_Service], list[str]]:
     """Rules with the same ports and options are one service; and what became of none."""
     services: list[_Service] = []
     dropped: list[str] = []
@@ -203,7 +210,7 @@ def _services(found: Sequence[Found]) -> tuple[list[_Service], list[str]]:
             said = f"{_joined(spans)} with port {_joined(ports)} is in service {others[0].name} already"
             dropped.append(f"line {one.line}: {said}")
             continue
-        _add(services, one, spans, ports)
+        _add(services, one, spans, ports, host=host)
     return services, dropped
 
 
@@ -228,8 +235,17 @@ def _share(one: Sequence[PortRange], other: Sequence[PortRange]) -> bool:
     return any(a.first <= b.last and b.first <= a.last for a in one for b in other)
 
 
-def _add(services: list[_Service], one: Found, spans: tuple[AddressRange, ...], ports: tuple[PortRange, ...]) -> None:
+def _add(
+    services: list[_Service],
+    one: Found,
+    spans: tuple[AddressRange, ...],
+    ports: tuple[PortRange, ...],
+    *,
+    host: bool,
+) -> None:
     notes = list(one.match.notes)
+    if one.match.host and not host:
+        notes.append("the servers were on that machine itself: Levee stands in front of it here; mode: host is on it")
     if one.match.addresses is None:
         notes.append("the rule names no address, so that this is every server behind the box: name those you have")
     for at, service in enumerate(services):

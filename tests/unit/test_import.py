@@ -170,7 +170,7 @@ CASES = {
         "iptables",
         iptables(f"-A PROXY -p tcp {SYNPROXY}\n-A INPUT -i eth0 -d 192.0.2.1 -p tcp --dport 22 -j PROXY"),
         {"port-22": "192.0.2.1 | 22 | 1460 7 ST"},
-        ["INPUT: the servers were on that machine itself; Levee stands in front of it"],
+        ["the servers were on that machine itself: Levee stands in front of it here"],
     ),
     "iptables both families": (
         "iptables",
@@ -203,7 +203,7 @@ CASES = {
             'ipv4 synproxy input inface "${WAN}" dst $myip \\\n    dport "80,443 8000:8100" accept loglimit "web hit"\n'
         ),
         {"port-80-443-8000": "192.0.2.1 | 80 443 8000-8100 | 1460 7 ST"},
-        ["input: the servers were on that machine", "loglimit 'web hit' is not carried over", "several interfaces"],
+        ["the servers were on that machine", "loglimit 'web hit' is not carried over", "several interfaces"],
     ),
     "firehol dnat": (
         "firehol",
@@ -263,6 +263,43 @@ def test_interfaces_come_from_the_rules() -> None:
     found = config.loads(written.encode(), "x")
     assert (found.mode, found.bridge, found.outside, found.inside) == ("bridge", "br7", "eth0", "eth1")
     assert written.count("is a guess") == 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("iptables", iptables(f"-A INPUT -i eth0 -d 192.0.2.1 -p tcp --dport 22 {SYNPROXY}")),
+        (
+            "nft",
+            "table ip x {\n\tchain y {\n\t\ttype filter hook input priority 0\n\t\ttcp dport 22 synproxy\n\t}\n}\n",
+        ),
+        ("firehol", "ipv4 synproxy input inface eth0 dst 192.0.2.1 dport 22 redirect to 2222\n"),
+    ],
+)
+def test_a_machine_that_protected_itself_goes_on_doing_so(kind: str, text: str) -> None:
+    written = imported.render("x", kind, import_.KINDS[kind][1](text), Places())
+    found = config.loads(written.encode(), "x")
+    assert (found.mode, found.outside, list(found.services)) == ("host", "eth0", ["port-22"])
+    assert "that machine itself" not in written
+    bridged = imported.render("x", kind, import_.KINDS[kind][1](text), Places(bridge="br0"))
+    assert config.loads(bridged.encode(), "x").mode == "bridge"
+    assert "that machine itself" in bridged
+
+
+@pytest.mark.parametrize("kind", ["firehol", "nft", "iptables"])
+def test_a_proxy_without_options_offers_none(kind: str) -> None:
+    text = {
+        "firehol": 'FIREHOL_SYNPROXY_OPTIONS=""\nsynproxy4 forward inface eth0 dst 192.0.2.1 dport 80 accept\n',
+        "nft": nft("ip daddr 192.0.2.1 tcp dport 80 synproxy"),
+        "iptables": iptables("-A FORWARD -d 192.0.2.1 -p tcp --dport 80 -j SYNPROXY"),
+    }
+    assert summary(taken(kind, text[kind])[0]) == {"port-80": "192.0.2.1 | 80 | 1460 None --"}
+
+
+def test_a_server_behind_a_dnat_is_elsewhere() -> None:
+    text = "ipv4 synproxy input inface eth0 dst 192.0.2.1 dport 80 dnat to 10.1.1.1\n"
+    written = imported.render("x", "firehol", import_firehol.read(text), Places())
+    assert config.loads(written.encode(), "x").mode == "routed"
 
 
 def test_a_rule_that_says_the_same_again_adds_nothing() -> None:
