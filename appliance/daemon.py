@@ -169,7 +169,8 @@ class Daemon:
         else:
             self._running.stop_steering()
         self._backends.save()
-        LOG.info("stopped")
+        if not again:
+            LOG.info("stopped")
 
     def _announce_ready(self) -> None:
         took_ms = round((time.monotonic() - self._started_s) * 1000)

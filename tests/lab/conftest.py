@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from netlab import ability, control, flood, netns, servers, session
-from netlab.daemonbox import Box, namespace
+from netlab.daemonbox import Box, namespace, open_folder
 from netlab.names import Names, names_from_environment
 from netlab.session import FAMILIES, Lab
 from netlab.topology import Mode
@@ -174,15 +174,16 @@ def _daemon_runs(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture
-def box(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Box]:
+def box(request: pytest.FixtureRequest) -> Iterator[Box]:
     """A namespace of its own for daemons, without peers."""
     netns.require_root()
     mode: Mode = request.param
-    made = Box(f"levee-daemon-{os.getpid()}", tmp_path, mode)
-    with namespace(made.namespace):
-        made.configure()
-        yield made
-        for child in made.children:
-            if child.poll() is None:
-                child.kill()
-            child.communicate()
+    with open_folder() as folder:
+        made = Box(f"levee-daemon-{os.getpid()}", folder, mode)
+        with namespace(made.namespace):
+            made.configure()
+            yield made
+            for child in made.children:
+                if child.poll() is None:
+                    child.kill()
+                child.communicate()

@@ -287,8 +287,6 @@ def test_damaged_records_are_told_and_left_out(box: Box) -> None:
 def test_a_reader_looks_and_changes_nothing_and_a_stranger_does_not_even_look(box: Box) -> None:
     box.config_file.write_text(box.config_file.read_text() + "control: {readers: daemon, changers: adm}\n")
     text = box.config_file.read_text()
-    for folder in (box.folder, *box.folder.parents[:2]):
-        folder.chmod(0o755)
     child = box.start()
 
     def ask(groups: str, *arguments: str) -> subprocess.CompletedProcess[str]:

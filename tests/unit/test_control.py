@@ -11,6 +11,7 @@ import socket
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -362,17 +363,19 @@ def test_roles_by_user_and_group() -> None:
     assert Access(readers=101).role(stranger, {7}) is None
 
 
-def test_supplementary_groups_of_another_user_count(tmp_path: Path) -> None:
+def test_supplementary_groups_of_another_user_count() -> None:
     """Real credentials: a process of another user, with and without the group."""
     if os.geteuid() != 0:
         pytest.skip("only root can become another user")
-    path = tmp_path / "peer.sock"
     access = Access(readers=4242, changers=4343)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+    with (
+        tempfile.TemporaryDirectory() as folder,  # every run of pytest shuts its own for other users
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener,
+    ):
+        path = Path(folder) / "peer.sock"
+        path.parent.chmod(0o755)
         listener.bind(os.fspath(path))
         path.chmod(0o777)
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o755)
         listener.listen()
         for groups, role in (([4242], Role.READER), ([7, 4343], Role.CHANGER), ([7], None), ([], None)):
             program = f"import socket; s = socket.socket(socket.AF_UNIX); s.connect({str(path)!r}); s.recv(1)"

@@ -9,6 +9,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -146,6 +147,15 @@ def end(child: subprocess.Popen[str], number: signal.Signals = signal.SIGTERM) -
     """Exit code and log of a daemon that is told to stop."""
     child.send_signal(number)
     return child.wait(LIMIT_S), said(child)
+
+
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that other users can look into: every run of pytest shuts its own for them, also those of others."""
+    with tempfile.TemporaryDirectory(prefix="levee-box-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @contextlib.contextmanager
