@@ -68,8 +68,12 @@ class Explanation:
 
     def _box(self) -> Iterator[str]:
         config = self._config
-        where = f"bridge {config.bridge}" if config.bridge else "a router"
-        yield f"{config.mode}: {where}, clients at {config.outside}, servers at {config.inside}"
+        where = {
+            "bridge": f"bridge {config.bridge}, clients at {config.outside}, servers at {config.inside}",
+            "routed": f"a router, clients at {config.outside}, servers at {config.inside}",
+            "host": f"the sockets of this machine, clients at {config.outside}",
+        }
+        yield f"{config.mode}: {where[config.mode]}"
         yield self._line("engine", ENGINE[config.engine], "engine")
         if config.mode == "bridge" and config.engine != "nfqueue":
             late_s = config.bpf.heartbeat_late_ms / 1000

@@ -16,10 +16,11 @@ from netlab import clients
 from netlab.session import Lab, wait_until
 from netlab.streams import connected
 
-from appliance import client
+from appliance import changing, client
 
 TRANSFER_LIMIT_S = 240.0
 RELOADS = 40
+ROLLBACKS = 20
 
 
 class Services:
@@ -40,6 +41,11 @@ class Services:
         self.path.write_text(text)
         self.lab.process.signal(signal.SIGHUP)
         assert wait_until(until), "the change did not come into force"
+
+    def ask(self, method: str, **parameters: object) -> None:
+        """A change, as `levee apply` and `levee rollback` ask for it, until it is made."""
+        reply = client.call(self.lab.names.socket, f"org.levee.{method}", parameters, timeout_s=client.CHANGE_TIMEOUT_S)
+        changing.told(self.lab.names.socket, reply)
 
     def switch_off(self) -> None:
         """`protect: off` for the service that protected everything."""
@@ -160,6 +166,29 @@ def test_download_survives_many_reloads(lab: Lab, large_file: Path, services: Se
     for number in range(RELOADS):
         kinds = (services.switch_off, services.restore, services.rename, services.restore)
         kinds[number % len(kinds)]()
+    thread.join()
+    assert not errors, errors[0]
+
+
+def test_download_survives_changes_on_trial_and_their_way_back(lab: Lab, large_file: Path, services: Services) -> None:
+    """Also those for which the parts are made anew: the next ones take up the flows."""
+    errors: list[BaseException] = []
+
+    def download() -> None:
+        try:
+            clients.download_equals(lab.names, lab.server_address(4), large_file.name, large_file, TRANSFER_LIMIT_S)
+        except AssertionError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=download)
+    thread.start()
+    renamed = services.original.replace("  lab:\n", "  renamed:\n")
+    anew = f"{services.original}limits: {{hold_total: 32MiB}}\n"
+    assert "limits:" not in services.original
+    for number in range(ROLLBACKS):
+        services.ask("Apply", text=anew if number % 5 == 4 else renamed, confirm_s=60)
+        services.ask("Rollback")
+    assert services.path.read_text() == services.original
     thread.join()
     assert not errors, errors[0]
 

@@ -68,6 +68,13 @@ def test_each_value_and_where_it_comes_from() -> None:
     assert "at most" in memory.splitlines()[-1]
 
 
+def test_each_mode_is_described_as_it_is() -> None:
+    said = {path.stem: explained(path.read_text()).splitlines()[0] for path in CONFIGS.glob("*.yaml")}
+    assert said["bridge"] == "bridge: bridge br0, clients at eth0, servers at eth1"
+    assert said["routed"] == "routed: a router, clients at eth0, servers at eth1"
+    assert said["host"] == "host: the sockets of this machine, clients at eth0"
+
+
 def test_one_service() -> None:
     assert explained(TEXT, "old") == "\n" + EXPLAINED[EXPLAINED.index("old: ") :]
 
