@@ -64,7 +64,7 @@ def _ways(rules: list[_Rule], rule: _Rule, jumps: int) -> list[Match]:
     for one in rules:
         if one.target == rule.chain and one.match.families == families and jumps:
             ways += [one.match.within(outer) for outer in _ways(rules, one, jumps - 1)]
-    return ways or [Match(families, lost=(f"nothing leads to its chain {rule.chain}: it had no effect",))]
+    return ways or [Match(families, lost=(f"nothing leads to its chain {rule.chain}",))]
 
 
 def _rules(text: str) -> list[_Rule]:

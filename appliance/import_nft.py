@@ -55,7 +55,7 @@ class _Rule:
     table: str
     chain: str
     match: Match
-    jumps_to: str = ""
+    jumps: list[tuple[str, Match]] = field(default_factory=list)  # chain, and what a verdict map adds
     options: list[tuple[str, Match, Options]] = field(default_factory=list)  # name, what it adds, the options
 
 
@@ -216,9 +216,10 @@ def _ways(ruleset: _Ruleset, rule: _Rule, jumps: int) -> list[Match]:
         return [Match(host=hook == "input")]
     ways: list[Match] = []
     for one in ruleset.rules:
-        if (one.table, one.jumps_to) == (rule.table, rule.chain) and jumps:
-            ways += [one.match.within(outer) for outer in _ways(ruleset, one, jumps - 1)]
-    return ways or [Match(lost=(f"nothing leads to its chain {rule.chain}: it had no effect",))]
+        for chain, more in one.jumps if jumps else ():
+            if (one.table, chain) == (rule.table, rule.chain):
+                ways += [more.within(one.match.within(outer)) for outer in _ways(ruleset, one, jumps - 1)]
+    return ways or [Match(lost=(f"nothing that is understood here leads to its chain {rule.chain}",))]
 
 
 # ---- one rule ----
@@ -270,7 +271,7 @@ def _rule(
             break
         if word in ("jump", "goto"):
             reader.take()
-            rule.jumps_to = reader.take()
+            rule.jumps.append((reader.take(), Match()))
         else:
             _condition(rule, reader)
     return rule
@@ -299,10 +300,24 @@ def _condition(rule: _Rule, reader: _Reader) -> None:
     negated = reader.look() == "!="
     if reader.look() in ("!=", "=="):
         reader.take()
+    if reader.look() == "vmap":
+        reader.take()
+        _verdicts(rule, subject, pair, reader.value())
+        return
     if pair in TRACKING:
         _skip(reader)
         return
     rule.match = _said(rule.match, subject, key, pair, reader.value(), joined=joined, negated=negated)
+
+
+def _verdicts(rule: _Rule, subject: str, pair: tuple[str, str], elements: list[str]) -> None:
+    """A verdict map: each of its jumps is a way of its own."""
+    for element in elements:
+        value, _, verdict = element.partition(" : ")
+        action, _, chain = verdict.strip().partition(" ")
+        if action in ("jump", "goto"):
+            more = _said(Match(), subject, pair[0], pair, [value.strip()], joined=False, negated=False)
+            rule.jumps.append((chain.strip(), more))
 
 
 def _skip(reader: _Reader) -> None:

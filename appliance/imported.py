@@ -167,7 +167,7 @@ def render(source: str, kind: str, found: Sequence[Found], places: Places) -> st
         "services:" if services else "services: {}",
     ]
     for service in services:
-        lines += _service_lines(service)
+        lines += ["", *_service_lines(service)] if service is not services[0] else _service_lines(service)
     if dropped:
         lines += ["", "# Not carried over:"]
         lines += [line for sentence in dropped for line in _note(sentence, "")]
@@ -294,7 +294,7 @@ def _note(text: str, indent: str) -> list[str]:
 
 
 def _service_lines(service: _Service) -> list[str]:
-    lines = ["", f"  # from line {_joined(service.lines)}"]
+    lines = [f"  # from line {_joined(service.lines)}"]
     notes = list(service.notes)
     mss = _mss_over_ipv4(service, notes)
     for note in notes:

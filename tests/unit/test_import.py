@@ -37,7 +37,7 @@ table inet filter { # a comment with { braces }
 		wscale 5
 	}
 	chain pre { type filter hook prerouting priority raw; policy accept; tcp dport 8888 tcp flags syn notrack; }
-	chain fwd {
+	chain passing {
 		type filter hook forward priority filter; policy accept;
 RULES
 	}
@@ -122,6 +122,12 @@ CASES = {
         nft("ip6 daddr 2001:db8::1 jump six"),
         {"port-443": "2001:db8::1 | 443 | 1460 9 ST"},
         [],
+    ),
+    "nft verdict map": (
+        "nft",
+        nft("ip6 daddr 2001:db8::/64 tcp dport vmap { 443 : jump six, 80 : accept, 444 : goto six }"),
+        {"port-443": "2001:db8::/64 | 443 | 1460 9 ST"},
+        ["the way to its chain restricts ports too (444): check the list"],
     ),
     "nft pairs": (
         "nft",
