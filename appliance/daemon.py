@@ -11,6 +11,7 @@ process, with rules and flows left in place where the new parts can take them up
 as by a signal, or with everything taken off the machine (removal.py).
 """
 
+import contextlib
 import logging
 import selectors
 import time
@@ -29,6 +30,7 @@ from appliance.change_calls import ChangeCalls, configuration_report
 from appliance.changes import Changes
 from appliance.control import ControlServer
 from appliance.errors import ConfigError, OperatorError
+from appliance.events import Events
 from appliance.instance import only_one
 from appliance.jobs import Jobs
 from appliance.log import fields
@@ -98,6 +100,7 @@ class Daemon:
         self._jobs = jobs
         self._watch = Watch()
         self._attacks = Attacks()
+        self._events = Events(running.config.state_dir, running.config.on_attack)
         self._started_s = time.monotonic()
         self._look_at_s = self._started_s + LOOK_S
         self._leave_at_s = float("inf")
@@ -119,6 +122,7 @@ class Daemon:
         return {
             "Status": Method(self._status),
             "Backends": Method(self._known_backends),
+            "Events": Method(self._attack_events),
             **ChangeCalls(self._changes).methods(),
             "Flows": Method(lambda call: flows.page(self._running.engine, call)),
             "Stop": Method(self._leave, Role.CHANGER),
@@ -169,6 +173,7 @@ class Daemon:
         else:
             self._running.stop_steering()
         self._backends.save()
+        self._events.close()
         if not again:
             LOG.info("stopped")
 
@@ -186,7 +191,7 @@ class Daemon:
         systemd.notify("WATCHDOG=1")
         now_s = time.monotonic()
         self._watch.queues(self._running.engine.queues(), now_s)
-        self._attacks.look(self._running.engine.counters()["services"], now_s)
+        self._look_for_attacks(now_s)
         self._backends.turn()
         self._watch.stand("backends", self._backends.problem)
         self._watch.stand("change", self._changes.problem)
@@ -199,6 +204,17 @@ class Daemon:
             self._look_at_s = float("inf")  # until this look is over
             self._look_at_the_machine()
             self._jobs.submit(self._guard, self._guarded)
+
+    def _look_for_attacks(self, now_s: float) -> None:
+        """Notes attacks; services with `protect: auto` are protected as long as theirs goes on."""
+        engine = self._running.engine
+        guards = engine.guards()
+        changes = self._attacks.look(engine.counters()["services"], now_s, self._running.config.services, guards)
+        for change in changes:
+            with contextlib.suppress(KeyError):  # a job may have taken the service, or its `auto`, away just now
+                engine.set_guard(change.service, on=not change.over)
+        self._events.take(changes)
+        self._watch.stand("events", self._events.problem)
 
     def _expired(self, _: None) -> None:
         self._expiring = False
@@ -245,6 +261,9 @@ class Daemon:
     def _known_backends(self, _call: Call) -> Parameters:
         return {"backends": backends.report(self._running.engine.backends(), self._running.config)}
 
+    def _attack_events(self, _call: Call) -> Parameters:
+        return {"events": self._events.all}
+
     def _status(self, _call: Call) -> Parameters:
         now_s = time.monotonic()
         running = self._running
@@ -259,6 +278,7 @@ class Daemon:
             problems=self._watch.problems(now_s),
             attacks=self._attacks.open,
             now_s=now_s,
+            guards=running.engine.guards(),
             counters=running.engine.counters(),
             occupancy=running.engine.occupancy(),
             queues=running.engine.queues(),

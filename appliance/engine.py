@@ -74,6 +74,8 @@ def service_spec(name: str, service: Service) -> ServiceSpec:
         sack=server.sack,
         timestamps=server.timestamps,
         pinned=server.pin,
+        auto=service.protect == "auto",
+        most_syns_per_s=service.attack.high_syns_per_s,
     )
 
 
@@ -139,6 +141,14 @@ class Engine:
     def set_services(self, config: Config) -> None:
         """Replaces all services at once; open connections are not touched."""
         self._dataplane.set_services(service_specs(config))
+
+    def guards(self) -> dict[str, bool]:
+        """Services with `protect: auto`, by name: whether they are protected just now."""
+        return self._dataplane.guards()
+
+    def set_guard(self, name: str, *, on: bool) -> None:
+        """Protects such a service from now on, or only watches it. KeyError: there is none of this name."""
+        self._dataplane.set_guard(name, on)
 
     def backends(self) -> list[Backend]:
         """What is known of servers."""

@@ -109,6 +109,14 @@ class BpfEngine:
         self._dataplane.set_services(service_specs(config))
         self._programs.publish_services()
 
+    def guards(self) -> dict[str, bool]:
+        """Services with `protect: auto`, by name: whether they are protected just now."""
+        return self._dataplane.guards()
+
+    def set_guard(self, name: str, *, on: bool) -> None:
+        """Protects such a service from now on, or only watches it. KeyError: there is none of this name."""
+        self._dataplane.set_guard(name, on)
+
     def backends(self) -> list[Backend]:
         """What is known of servers."""
         return self._dataplane.backends()

@@ -44,6 +44,12 @@ class AnyEngine(Protocol):
     def set_lists(self, spans: Sequence[Span]) -> None:
         """Replaces the lists of blocked and allowed sources."""
 
+    def guards(self) -> dict[str, bool]:
+        """Services with `protect: auto`, by name: whether they are protected just now."""
+
+    def set_guard(self, name: str, *, on: bool) -> None:
+        """Protects such a service from now on, or only watches it. KeyError: there is none of this name."""
+
     def backends(self) -> list[Backend]:
         """What is known of servers."""
 

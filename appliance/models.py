@@ -138,6 +138,31 @@ class ServerOptions(Model):
     pin: Flag = False
 
 
+class AttackMarks(Model):
+    """When an attack begins, and when it is over; with `protect: auto` protection begins and ends with it.
+
+    `high_syns_per_s`: more unfinished SYNs a second begin one (with `protect: auto`: more SYNs, finished or not).
+    `high_unfinished_percent`: as does a larger share of unfinished SYNs, among 100 or more in 5 s; 100 for never. It is
+    over when both values have been below their low marks for `quiet_s`.
+    """
+
+    high_syns_per_s: Annotated[int, PlainValidator(whole(1, 10_000_000))] = 1000
+    low_syns_per_s: Annotated[int, PlainValidator(whole(1, 10_000_000))] = 500
+    high_unfinished_percent: Annotated[int, PlainValidator(whole(1, 100))] = 80
+    low_unfinished_percent: Annotated[int, PlainValidator(whole(1, 100))] = 50
+    quiet_s: Annotated[int, PlainValidator(whole(1, 86400))] = 30
+
+    @model_validator(mode="after")
+    def _low_is_not_above_high(self) -> Self:
+        for name in ("syns_per_s", "unfinished_percent"):
+            low, high = getattr(self, f"low_{name}"), getattr(self, f"high_{name}")
+            if low > high:
+                raise WrongValue(
+                    f"low_{name} ({low}) is more than high_{name} ({high})", "a low mark below the high one"
+                )
+        return self
+
+
 class Service(Model):
     """Addresses and ports that are treated alike."""
 
@@ -148,7 +173,8 @@ class Service(Model):
         Field(description="a list of ports and ranges, for example [80, 8000-8100], or all")
     )
     vlan: Annotated[tuple[Vlan, ...], BeforeValidator(_vlans), AfterValidator(_many)] | None = None
-    protect: Annotated[Literal["always", "off"], PlainValidator(choice("always", "off"))] = "always"
+    protect: Annotated[Literal["always", "auto", "off"], PlainValidator(choice("always", "auto", "off"))] = "always"
+    attack: AttackMarks = AttackMarks()
     window: Annotated[Literal["real", "zero"], PlainValidator(choice("real", "zero"))] = "real"
     fragments: DropOrPass = "drop"
     server: ServerOptions = ServerOptions()
@@ -221,6 +247,15 @@ class Bpf(Model):
     on_stop: Annotated[Literal["remove", "keep"], PlainValidator(choice("remove", "keep"))] = "keep"
 
 
+class Hook(Model):
+    """A program of the operator's, run at the beginning and the end of each attack with the event as JSON on its
+    standard input, and ended after `timeout_s`. Its exit code is logged; its output is not kept.
+    """
+
+    command: AbsolutePath | None = None
+    timeout_s: Annotated[int, PlainValidator(whole(1, 300))] = 10
+
+
 class Cookie(Model):
     """Where the secret of the cookies is; boxes with the same secret accept each other's cookies."""
 
@@ -255,6 +290,7 @@ class Config(Model):
     nfqueue: Nfqueue = Field(default_factory=Nfqueue)
     bpf: Bpf = Bpf()
     cookie: Cookie = Cookie()
+    on_attack: Hook = Hook()
     control: Control = Control()
     runtime_dir: RuntimeDir = Path("/run/levee")
     state_dir: AbsolutePath = Path("/var/lib/levee")

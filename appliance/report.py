@@ -37,6 +37,7 @@ class ServiceReport(TypedDict):
     """One service."""
 
     protect: str
+    protected: bool
     syn_received: int
     synack_sent: int
     cookie_valid: int
@@ -110,11 +111,12 @@ class StatusReport(TypedDict):
     queues: list[QueueReport]
 
 
-def service_report(protect: str, counters: Counters) -> ServiceReport:
-    """One service; `counters` are its own."""
+def service_report(protect: str, counters: Counters, *, guard: bool = False) -> ServiceReport:
+    """One service; `counters` are its own. guard: with `protect: auto`, whether it is protected just now."""
     events = counters["events"]
     return {
         "protect": protect,
+        "protected": protect == "always" or (protect == "auto" and guard),
         "syn_received": events["syn_received"],
         "synack_sent": events["synack_sent"],
         "cookie_valid": events["cookie_valid"],
@@ -149,6 +151,7 @@ def status_report(
     problems: Sequence[str],
     attacks: Mapping[str, Attack],
     now_s: float,
+    guards: Mapping[str, bool],
     counters: AllCounters,
     occupancy: Occupancy,
     queues: Sequence[QueueStats],
@@ -180,7 +183,7 @@ def status_report(
         "half_open": {"used": occupancy["half_open_used"], "capacity": occupancy["half_open_capacity"]},
         "hold": {"bytes": occupancy["hold_bytes_used"], "capacity": occupancy["hold_bytes_capacity"]},
         "services": {
-            name: service_report(service.protect, counters["services"][name])
+            name: service_report(service.protect, counters["services"][name], guard=guards.get(name, False))
             for name, service in config.services.items()
             if name in counters["services"]
         },

@@ -99,7 +99,7 @@ def _services(services: Mapping[str, ServiceReport], title: str) -> list[str]:
     lines = [f"{title:<{NAME_COLUMNS}}" + "".join(f"{column:>9}" for column, _ in COLUMNS)]
     for name, service in services.items():
         if name in busiest:
-            label = name if service["protect"] != "off" else f"{name} (off)"
+            label = name if service["protected"] else f"{name} ({service['protect']})"
             if len(label) >= NAME_COLUMNS:
                 label = f"{label[: NAME_COLUMNS - 2]}~"
             events = service["events"]

@@ -373,6 +373,7 @@ def test_a_status_asked_for_in_the_middle_of_a_change_leaves_the_new_service_out
         problems=[],
         attacks={},
         now_s=0.0,
+        guards={},
         counters={"services": {"gone": nothing}, "total": nothing},
         occupancy={
             "flows_used": 0,

@@ -98,7 +98,7 @@ SINGLE = {
         GOOD + "ports: [80]\n",
         (
             "9:1: ports: is not a known key, one of bpf, bridge, control, cookie, engine, except, inside, limits, "
-            "mode, nfqueue, outside, runtime_dir, services, state_dir, version would be right"
+            "mode, nfqueue, on_attack, outside, runtime_dir, services, state_dir, version would be right"
         ),
     ),
     "key of the limits misspelt": (
@@ -381,13 +381,31 @@ SINGLE = {
             "its name as outside or inside would be right"
         ),
     ),
-    "protect not in this version": (
-        GOOD + "    protect: auto\n",
-        "9:14: services.web.protect: auto is not one of the choices, always or off would be right",
+    "protect unknown": (
+        GOOD + "    protect: sometimes\n",
+        "9:14: services.web.protect: sometimes is not one of the choices, always, auto or off would be right",
+    ),
+    "low mark above the high one": (
+        GOOD + "    attack: {low_syns_per_s: 2000}\n",
+        (
+            "9:13: services.web.attack: low_syns_per_s (2000) is more than high_syns_per_s (1000), "
+            "a low mark below the high one would be right"
+        ),
+    ),
+    "share above all": (
+        GOOD + "    attack: {high_unfinished_percent: 101}\n",
+        "9:39: services.web.attack.high_unfinished_percent: 101 is out of bounds, 1 to 100 would be right",
+    ),
+    "hook by a relative path": (
+        GOOD + "on_attack: {command: hook.sh}\n",
+        (
+            "9:22: on_attack.command: hook.sh is not an absolute path, "
+            "a path that begins with / and has no .. would be right"
+        ),
     ),
     "protect as a boolean": (
         GOOD + "    protect: true\n",
-        "9:14: services.web.protect: true is not one of the choices, always or off would be right",
+        "9:14: services.web.protect: true is not one of the choices, always, auto or off would be right",
     ),
     "window unknown": (
         GOOD + "    window: 0\n",

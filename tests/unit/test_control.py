@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from appliance import backends, client, control, flows, report, varlink
 from appliance.control import FOR_CHANGERS, MAX_CONNECTIONS, MAX_STILL_S, ControlServer
 from appliance.errors import ConfigError, OperatorError, Problem
+from appliance.events import EventReport
 from appliance.jobs import Jobs
 from appliance.roles import Access, Caller, Role
 from appliance.varlink import END, MAX_CALL_BYTES, BrokenMessageError, Call, CallError, Method, Parameters, Service
@@ -568,6 +569,7 @@ def test_interface_file_describes_what_status_replies() -> None:
     assert fields_of(types["Pending"]) == set(get_type_hints(report.PendingReport))
     assert fields_of(types["Configuration"]) == set(get_type_hints(report.ConfigurationReport))
     assert fields_of(types["Queue"]) == set(get_type_hints(report.QueueReport))
+    assert fields_of(types["Event"]) == set(get_type_hints(EventReport))
     assert fields_of(types["Backend"]) == set(get_type_hints(backends.BackendReport))
     assert f"state: ({', '.join(get_args(report.State))})" in text
     assert fields_of(types["Flow"]) == set(get_type_hints(flows.FlowReport))

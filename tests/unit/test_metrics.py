@@ -33,6 +33,7 @@ SAMPLE = re.compile(
 def service(number: int) -> ServiceReport:
     return {
         "protect": "always",
+        "protected": True,
         "syn_received": number,
         "synack_sent": number,
         "cookie_valid": number,

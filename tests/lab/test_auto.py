@@ -1,0 +1,151 @@
+"""`protect: auto` between real stacks: watched until a flood begins, protected while it lasts, watched again."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from netlab import clients
+from netlab.flood import Flood, FloodSpec, run_flood
+from netlab.session import Lab, wait_until
+from netlab.streams import connected
+
+from appliance import client
+
+HIGH_SYNS_PER_S = 200
+QUIET_S = 2
+MARKS = f"{{high_syns_per_s: {HIGH_SYNS_PER_S}, low_syns_per_s: 100, quiet_s: {QUIET_S}}}"
+SWITCH_LIMIT_S = 30.0
+FLOOD_SYNS = 3_000_000  # of a flood that is ended when the test has seen enough
+
+
+class Auto:
+    """The lab's service, with `protect: auto` for the length of a test."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.path = lab.names.lab_dir / "levee.yaml"
+        self.original = self.path.read_text()
+
+    def service(self) -> dict[str, Any]:
+        status: dict[str, Any] = client.call(self.lab.names.socket, "org.levee.Status")
+        found: dict[str, Any] = status["services"]["lab"]
+        return found
+
+    def is_protected(self) -> bool:
+        return self.service()["protected"] is True
+
+    def events(self) -> list[dict[str, Any]]:
+        reply: dict[str, Any] = client.call(self.lab.names.socket, "org.levee.Events")
+        found: list[dict[str, Any]] = reply["events"]
+        return found
+
+    def change(self, text: str, protect: str) -> None:
+        self.path.write_text(text)
+        self.lab.process.signal(signal.SIGHUP)
+        assert wait_until(lambda: self.service()["protect"] == protect), "the change did not come into force"
+
+    def begin(self) -> None:
+        """Watched from here on: also a guard that an earlier test left on is off by then."""
+        lines = f"    ports: all\n    protect: auto\n    attack: {MARKS}\n"
+        self.change(self.original.replace("    ports: all\n", lines, 1), "auto")
+        assert wait_until(lambda: not self.is_protected(), SWITCH_LIMIT_S)
+
+
+@pytest.fixture
+def auto(lab: Lab) -> Iterator[Auto]:
+    made = Auto(lab)
+    made.begin()
+    yield made
+    made.change(made.original, "always")
+
+
+def test_a_connection_passes_and_its_server_is_learned(lab: Lab, family: int, auto: Auto) -> None:
+    before = auto.service()["events"]
+    with connected(lab, family, direct=False) as (caller, server):
+        caller.sendall(b"question")
+        assert server.recv(10) == b"question"
+        server.sendall(b"answer")
+        assert caller.recv(10) == b"answer"
+    after = auto.service()["events"]
+    assert after["synack_sent"] == before["synack_sent"]
+    assert after["opened"] == before["opened"]
+    assert after["watched_done"] > before["watched_done"]
+    known: dict[str, Any] = client.call(lab.names.socket, "org.levee.Backends")
+    assert lab.server_address(family) in {one["address"] for one in known["backends"]}
+
+
+def test_a_flood_turns_protection_on_and_its_end_turns_it_off(lab: Lab, family: int, auto: Auto, nginx: Path) -> None:  # noqa: ARG001
+    """Connections from before, during and after go on through both switches; the server sees the flood's beginning."""
+    address = lab.server_address(family)
+    seen = len(auto.events())
+    arrived = lab.arrived()["forged"]
+    spec = FloodSpec("syn-options", address, FLOOD_SYNS, 120, rate_pps=20_000)
+    with connected(lab, family, direct=False) as (caller, server):
+        with Flood(lab.names, lab.mode, spec):
+            assert wait_until(auto.is_protected, SWITCH_LIMIT_S)
+            assert wait_until(lambda: len(auto.events()) > seen, SWITCH_LIMIT_S)
+            caller.sendall(b"known before")  # the client first: nothing of the server renews the knowledge
+            assert server.recv(20) == b"known before"
+            for _ in range(5):
+                assert clients.curl(lab.names, address).returncode == 0
+            with connected(lab, family, direct=False) as (proxied, behind):
+                proxied.sendall(b"during")
+                assert behind.recv(10) == b"during"
+        assert wait_until(lambda: not auto.is_protected(), SWITCH_LIMIT_S)
+        caller.sendall(b"still")
+        assert server.recv(10) == b"still"
+        assert clients.curl(lab.names, address).returncode == 0
+    # Before protection a second's worth of SYNs passes, and one more second's where the flood began between two.
+    assert lab.arrived()["forged"] - arrived <= 2 * (HIGH_SYNS_PER_S + 50)
+    event = auto.events()[seen]
+    assert (event["service"], event["value"], event["limit"]) == ("lab", "syns_per_s", HIGH_SYNS_PER_S)
+    assert event["ended_s"] is not None
+    assert event["lasted_s"] >= QUIET_S
+    assert event["peak_per_s"] > HIGH_SYNS_PER_S
+
+
+def test_forged_acks_do_not_pass_while_it_is_protected(lab: Lab, family: int, auto: Auto) -> None:
+    address = lab.server_address(family)
+    seen = len(auto.events())
+    with connected(lab, family, direct=False) as (caller, server):
+        with Flood(lab.names, lab.mode, FloodSpec("syn-options", address, FLOOD_SYNS, 120, rate_pps=20_000)):
+            assert wait_until(
+                lambda: len(auto.events()) > seen, SWITCH_LIMIT_S
+            )  # noticed: what was on its way is there
+            arrived = lab.arrived()["forged"]
+            run_flood(lab.names, lab.mode, FloodSpec("ack", address, 2000, 30, rate_pps=5000))
+            caller.sendall(b"among them")
+            assert server.recv(20) == b"among them"
+            assert lab.arrived()["forged"] == arrived
+        assert wait_until(lambda: not auto.is_protected(), SWITCH_LIMIT_S)
+
+
+def test_clients_that_come_and_go_through_many_switches(lab: Lab, family: int, auto: Auto, nginx: Path) -> None:  # noqa: ARG001
+    address = lab.server_address(family)
+    for seed in range(3):
+        with Flood(lab.names, lab.mode, FloodSpec("syn-options", address, FLOOD_SYNS, 60, rate_pps=20_000, seed=seed)):
+            assert wait_until(auto.is_protected, SWITCH_LIMIT_S)
+            for _ in range(5):
+                assert clients.curl(lab.names, address).returncode == 0
+        while auto.is_protected():
+            assert clients.curl(lab.names, address).returncode == 0
+        for _ in range(5):
+            assert clients.curl(lab.names, address).returncode == 0
+
+
+def test_known_connections_survive_a_restart_in_the_middle_of_an_attack(lab: Lab, family: int, auto: Auto) -> None:
+    spec = FloodSpec("syn-options", lab.server_address(family), FLOOD_SYNS, 120, rate_pps=20_000)
+    with connected(lab, family, direct=False) as (caller, server):
+        with Flood(lab.names, lab.mode, spec):
+            assert wait_until(auto.is_protected, SWITCH_LIMIT_S)
+            lab.kill_daemon()
+            lab.start_daemon()
+            assert wait_until(auto.is_protected, SWITCH_LIMIT_S)
+            caller.sendall(b"still")
+            assert server.recv(10) == b"still"
+        assert wait_until(lambda: not auto.is_protected(), SWITCH_LIMIT_S)
+    assert any(event["cut"] for event in auto.events())
