@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from appliance.engine import Engine as NfqueueEngine
 from appliance.engine_bpf import BpfEngine
 from appliance.errors import OperatorError
-from appliance.steering import Steering, detect
+from appliance.steering import Steering, detect, remove_all
+from cext.bpfengine import remove_programs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -109,6 +110,7 @@ class Chosen:
 
 
 def _nfqueue(config: Config, secret: bytes, reason: str) -> Chosen:
+    remove_programs(str(config.pin_dir), forget=False)  # left at work by a predecessor that was another engine
     steering = Steering(detect(config))
     return Chosen(NfqueueEngine(config, secret), steering, reason)
 
@@ -121,6 +123,7 @@ def choose(config: Config, secret: bytes) -> Chosen:
         return _nfqueue(config, secret, "nfqueue, because the bpf engine serves mode: bridge")
     try:
         engine = BpfEngine(config, secret)
+        remove_all()  # rules, likewise
     except OperatorError as error:
         if config.engine == "bpf":
             raise

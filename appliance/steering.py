@@ -82,16 +82,16 @@ def detect(config: Config) -> rules.Method:
 
 
 def remove_all() -> None:
-    """Takes the rules of any mode and method away. Where a program is missing, none of its rules can be there."""
+    """Takes the rules of any mode and method away. Where rules cannot be listed, none of ours can be there."""
     if shutil.which("nft", path=ENVIRONMENT["PATH"]):
-        present = _demand(("nft", "list", "tables")).splitlines()
-        if ours := rules.removals(present):
+        tables = _run(("nft", "list", "tables"))
+        if ours := rules.removals(tables.stdout.splitlines()):
             _demand(("nft", "-f", "-"), ours)
     for program in IPTABLES:
         if not shutil.which(program, path=ENVIRONMENT["PATH"]):
             continue
-        listed = _run((program, "--wait", "-t", "raw", "-S"))  # a kernel without that table has none of our rules
-        if listed.returncode == 0 and rules.iptables_rules(listed.stdout.splitlines()):
+        listed = _run((program, "--wait", "-t", "raw", "-S"))
+        if rules.iptables_rules(listed.stdout.splitlines()):
             _demand(
                 (f"{program}-restore", "--noflush", "--wait"), rules.iptables_change(listed.stdout.splitlines(), ())
             )

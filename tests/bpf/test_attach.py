@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from box.box import SECRET, service
 
+from appliance import config, engines
 from bpf.kernelbox import bpf_file_system, new_namespace, run
 from cext.bpfengine import BpfEngine, remove_programs
 from cext.dataplane import Dataplane, DataplaneConfig
@@ -210,3 +211,30 @@ def test_removal_leaves_what_others_need(pins: Path) -> None:
         assert programs_on(name) == (False, False)
         assert has_clsact(name)
     assert maps(pins) == before - {"gate_link"}
+
+
+def chosen(folder: Path, pins: Path, head: str) -> None:
+    """What a start does first with this configuration, and its end."""
+    file = folder / "levee.yaml"
+    file.write_text(
+        f"version: 1\noutside: outside\ninside: inside\n{head}\nbpf: {{pin_dir: {pins}}}\nruntime_dir: {folder}/run\n"
+        "services:\n  web: {addresses: [198.19.0.1], ports: [80]}\n"
+    )
+    (folder / "run").mkdir(exist_ok=True)
+    engines.choose(config.load(file), SECRET).engine.close()
+
+
+def test_another_engine_takes_away_what_this_one_left_at_work(pins: Path, tmp_path: Path) -> None:
+    with engine(pins):
+        pass
+    before = maps(pins)
+    chosen(tmp_path, pins, "mode: routed\nengine: nfqueue")
+    assert (programs_on("outside"), programs_on("inside")) == ((False, False), (False, False))
+    assert maps(pins) == before - {"gate_link"}
+
+
+def test_this_engine_takes_away_the_rules_another_one_left(pins: Path, tmp_path: Path) -> None:
+    for table in ("inet levee", "inet other"):
+        run("nft", "add", "table", *table.split())
+    chosen(tmp_path, pins, "mode: bridge\nbridge: br0\nengine: bpf")
+    assert said("nft", "list", "tables").split("\n") == ["table inet other", ""]

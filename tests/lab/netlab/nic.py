@@ -5,7 +5,8 @@ the appliance's programs.
 
 veth drops what an XDP program sends back (XDP_TX) unless the receiving end has an XDP program too (drivers/net/veth.c,
 veth_xdp_flush()); a NIC has no such need. And `ip netns exec` gives each command mounts of its own, which go away with
-it: the file system that keeps pinned programs is mounted before.
+it: the file system that keeps pinned programs is mounted before. A cable carries a VLAN tag in the frame; veth would
+hand it over beside the frame, where XDP does not see it, as long as the sending end claims to insert tags in hardware.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from netlab.names import END_INTERFACE, REPOSITORY, Names
 from netlab.process import run
 
 SOURCE = Path(__file__).resolve().parent.parent / "generators/pass.bpf.c"
+_TAGS_IN_THE_FRAME = ("tx-vlan-hw-insert", "off", "tx-vlan-stag-hw-insert", "off")
 BUILD_DIR = REPOSITORY / ".build/lab"
 
 
@@ -40,6 +42,7 @@ def prepare(names: Names) -> None:
     """To be called when the links are there and before the appliance starts."""
     attach = ["ip", "link", "set", END_INTERFACE, "xdpdrv", "obj", str(_compiled()), "sec", "xdp"]
     run(attach, namespace=names.client)
+    run(["ethtool", "-K", END_INTERFACE, *_TAGS_IN_THE_FRAME], namespace=names.client)
     folder = _bpffs(names)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not os.path.ismount(folder):
