@@ -125,7 +125,8 @@ def test_time_goes_on_while_no_daemon_runs(box: Box) -> None:
     time.sleep(1.5)  # the window of one second is over, whatever the machine is busy with
     child = box.start()
     settled(box, text)
-    end(child)
+    log = end(child)[1]
+    assert log.index("configuration 1 is in force again") < log.index("protecting web"), "it began with the trial"
 
 
 def test_a_loss_of_power_takes_it_back(box: Box) -> None:
