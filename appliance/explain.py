@@ -36,7 +36,7 @@ ENGINE = {
     "bpf": "programs in the kernel, on both NICs",
     "nfqueue": "threads in user space, to which nftables queues what belongs to a service",
 }
-SAID = {"addresses", "ports", "vlan", "protect", "window", "fragments", "server"}
+SAID = {"addresses", "ports", "vlan", "protect", "attack", "window", "fragments", "server"}
 
 
 class Explanation:
@@ -100,6 +100,12 @@ class Explanation:
         at = ("services", name)
         yield f"{name}: {_listed(service.addresses)}  {_ports(service)}{_vlans(service)}  [{self._from(*at)}]"
         yield self._line("protection", PROTECTION.get(service.protect, service.protect), *at, "protect")
+        if service.protect == "auto":
+            marks = service.attack
+            begins = f"{marks.high_syns_per_s} SYNs a second, or {marks.high_unfinished_percent} % of them unfinished"
+            ends = f"{marks.low_syns_per_s} and {marks.low_unfinished_percent} % for {marks.quiet_s} s"
+            yield self._line("it begins", f"above {begins}", *at, "attack")
+            yield self._line("and ends", f"below {ends}", *at, "attack")
         if service.protect != "off":
             yield self._line("a SYN", "is answered by the box itself, at once, with a cookie in the sequence number")
             yield from self._offered(name, service)

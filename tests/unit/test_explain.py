@@ -75,6 +75,12 @@ def test_each_mode_is_described_as_it_is() -> None:
     assert said["host"] == "host: the sockets of this machine, clients at eth0"
 
 
+def test_when_protection_begins_and_ends() -> None:
+    said = explained(TEXT.replace('protect: "off"', "protect: auto\n    attack: {quiet_s: 60}"), "old")
+    assert "it begins      above 1000 SYNs a second, or 80 % of them unfinished  [line 15]\n" in said
+    assert "and ends       below 500 and 50 % for 60 s  [line 15]\n" in said
+
+
 def test_one_service() -> None:
     assert explained(TEXT, "old") == "\n" + EXPLAINED[EXPLAINED.index("old: ") :]
 
