@@ -27,6 +27,7 @@ PACKET_LOGIC = (
 # Files of tests/lab that are about connections, whatever the engine; run once more with the bpf engine.
 BPF_IN_THE_LAB = (
     "life", "traffic", "segments", "resets", "wire", "vlan", "flood", "block", "restart", "programs", "stop", "kills",
+    "auto",
 )  # fmt: skip
 # Files of tests/lab that need no server made of packets: those that a host, whose servers are its own, can pass.
 HOST_IN_THE_LAB = ("host", "traffic", "life", "flood", "reload")
