@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
@@ -30,10 +31,13 @@ PARTS: dict[str, tuple[Callable[[Effort], Report], int, int]] = {
     "memory": (memory.run, 1, 1),
 }
 
+_TERMINATED = 128 + signal.SIGTERM
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; the process's exit code."""
     options = _options(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))  # contexts end: daemons, namespaces, mounts
     reports: dict[str, Report] = {}
     cores = os.sched_getaffinity(0)
     try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from bench.errors import BenchError
 from bench.topology import BOX, inside, on_cpus
 
-_READY_WAIT_S = 30.0
+_READY_WAIT_S = 120.0  # with thousands of services on a busy machine
 _STOP_WAIT_S = 10.0
 _LAST_WORDS_CHARS = 2000
 
