@@ -4,24 +4,30 @@ the engine.
 Owns the lists in force. Called by daemon.py: `turn()` about once a second, the handlers from the table of methods. Must
 not know the file's format nor how an entry is read (blocklist.py). A change is on the disk before it is in force; an
 entry that has ended is taken out within a second or two. While no daemon runs, entries stay as they are.
+
+Sources that walked into a trap are blocked like listed ones, within a second or two: an IPv4 address, a /64 of IPv6.
+They are not in the file. Full: the one that ends first gives way.
+LIMIT: a restarted daemon has forgotten them; they are caught again at their next try.
 """
 
 from __future__ import annotations
 
+import bisect
 import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
 from appliance import blocklist, statefile
-from appliance.addresses import AddressRange
+from appliance.addresses import IPV4_MAPPED, AddressRange
 from appliance.blocklist import Blocklist, Entry
 from appliance.errors import OperatorError, WrongValue
 from appliance.log import fields
 from appliance.statefile import UnreadableError
 from appliance.varlink import CallError
+from cext.sourcelist import longest_decides
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from appliance.jobs import Jobs
@@ -39,6 +45,9 @@ class Enforcing(Protocol):
     def set_lists(self, spans: Sequence[Span]) -> None:
         """Replaces the lists."""
 
+    def caught(self) -> list[tuple[bytes, str]]:
+        """Sources that walked into a trap since the last call, each with the service."""
+
 
 class Blocking:
     """load() first.
@@ -47,10 +56,13 @@ class Blocking:
     writes a new one.
     """
 
-    def __init__(self, state_dir: Path, engine: Enforcing) -> None:
+    def __init__(self, state_dir: Path, engine: Enforcing, trap_s: Callable[[str], int | None]) -> None:
+        """trap_s: for how long a service of this name blocks, None where it is no trap."""
         self._path = state_dir / FILE_NAME
         self._engine = engine
+        self._trap_s = trap_s
         self._lists = Blocklist()
+        self._caught: dict[AddressRange, Entry] = {}
         self._submitted = False
         self.problem: str | None = None
 
@@ -62,15 +74,19 @@ class Blocking:
             self.problem = f"{self._path}: {error}, so no source is blocked; {self._put_aside()}"
         except OperatorError as error:
             self.problem = f"{error.message}, so no source is blocked; {error.hint}"
-        self._engine.set_lists(self._lists.spans())
+        self._enforce()
         if self._lists.entries:
             LOG.info("%d entries in the lists of sources", len(self._lists.entries))
 
     def turn(self, jobs: Jobs) -> None:
-        """Takes out what has ended."""
-        if not self._submitted and self._lists.alive(_now_s()) is not self._lists:
+        """Takes out what has ended, takes in who was caught."""
+        if self._submitted:
+            return
+        caught, now_s = self._engine.caught(), _now_s()
+        ended = self._lists.alive(now_s) is not self._lists or any(_ended(one, now_s) for one in self._caught.values())
+        if caught or ended:
             self._submitted = True
-            jobs.submit(self._expire, self._expired)
+            jobs.submit(lambda: self._renew(caught, now_s), self._renewed)
 
     def add(self, call: Call) -> Parameters:
         """The method BlockAdd: all prefixes or none."""
@@ -90,22 +106,39 @@ class Blocking:
         """The method BlockDelete: all prefixes or none."""
         prefixes = _prefixes(call)
         lists = self._lists
+        caught = {prefix for prefix in prefixes if prefix in self._caught}
         for prefix in prefixes:
-            lists = lists.without(prefix)
-        self._change(lists)
+            if prefix not in caught:
+                lists = lists.without(prefix)
+        self._change(lists, without=caught)
         LOG.info("no longer on a list: %s", _shown(prefixes), extra=fields(user=call.caller.user))
         return {"entries": len(prefixes)}
 
     def entries(self, _call: Call) -> Parameters:
         """The method BlockList."""
-        return {"entries": [blocklist.described(entry) for entry in self._lists.alive(_now_s()).entries]}
+        now_s = _now_s()
+        caught = [one for one in self._caught.values() if not _ended(one, now_s)]
+        found = [*self._lists.alive(now_s).entries, *sorted(caught, key=lambda one: one.prefix)]
+        return {"entries": [blocklist.described(entry) for entry in found]}
 
-    def _change(self, lists: Blocklist) -> None:
+    def _change(self, lists: Blocklist, without: Collection[AddressRange] = ()) -> None:
         """Raises OperatorError, and then everything is as it was."""
         blocklist.save(self._path, lists)
         self.problem = None
         self._lists = lists
-        self._engine.set_lists(lists.spans())
+        self._caught = {prefix: one for prefix, one in self._caught.items() if prefix not in without}
+        self._enforce()
+
+    def _enforce(self) -> None:
+        """The lists, and who was caught: except those of whom the operator has said something."""
+        spans = self._lists.spans()
+        caught = [
+            (first, last, True)
+            for entry in self._caught.values()
+            for first, last in blocklist.integers(entry.prefix)
+            if not _is_in(spans, first)
+        ]
+        self._engine.set_lists(longest_decides([*spans, *caught]) if caught else spans)
 
     def _put_aside(self) -> str:
         try:
@@ -113,21 +146,53 @@ class Blocking:
         except OperatorError as error:
             return f"{error.message}: the next change replaces it"
 
-    def _expire(self) -> OperatorError | None:
-        """The lists without what has ended are in force even where they cannot be written: at the next start the same
-        entries have ended too."""
-        self._lists = self._lists.alive(_now_s())
-        self._engine.set_lists(self._lists.spans())
+    def _renew(self, caught: Sequence[tuple[bytes, str]], now_s: int) -> OperatorError | None:
+        """What has ended is out even where the lists cannot be written: at the next start it has ended too."""
+        self._caught = {prefix: one for prefix, one in self._caught.items() if not _ended(one, now_s)}
+        for address, service in caught:
+            self._take_in(address, service, now_s)
+        before, self._lists = self._lists, self._lists.alive(now_s)
+        self._enforce()
         try:
-            blocklist.save(self._path, self._lists)
+            if self._lists is not before:
+                blocklist.save(self._path, self._lists)
         except OperatorError as error:
             return error
         return None
 
-    def _expired(self, error: OperatorError | None) -> None:
+    def _take_in(self, address: bytes, service: str, now_s: int) -> None:
+        for_s = self._trap_s(service)
+        if for_s is None:
+            return  # it was a trap when it caught this one
+        prefix = _source_prefix(address)
+        if prefix not in self._caught and len(self._caught) >= blocklist.MAX_CAUGHT:
+            del self._caught[min(self._caught, key=lambda one: self._caught[one].until_s or 0)]
+        self._caught[prefix] = Entry(prefix, "block", now_s, now_s + for_s, f"trap {service}")
+        LOG.debug("caught by %s: %s", service, prefix)
+
+    def _renewed(self, error: OperatorError | None) -> None:
         self._submitted = False
         if error is not None:
             LOG.warning("%s (%s)", error.message, error.hint)
+
+
+def _ended(entry: Entry, now_s: int) -> bool:
+    return entry.until_s is not None and entry.until_s <= now_s
+
+
+def _is_in(spans: Sequence[Span], address: int) -> bool:
+    at = bisect.bisect_right(spans, address, key=lambda span: span[0]) - 1
+    return at >= 0 and address <= spans[at][1]
+
+
+def _source_prefix(address: bytes) -> AddressRange:
+    """Of one source: an IPv4 address, and of IPv6 the /64 in which a host can take any address it likes."""
+    number = int.from_bytes(address, "big")
+    if number >> 32 == IPV4_MAPPED >> 32:
+        number &= 0xFFFFFFFF
+        return AddressRange(4, number, number)
+    first = number >> 64 << 64
+    return AddressRange(6, first, first + (1 << 64) - 1)
 
 
 def _now_s() -> int:

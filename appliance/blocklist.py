@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = 1
-MAX_ENTRIES = 32000  # each makes at most two spans more, of 65535
+# Each makes at most two spans more, and so does each source that was caught, of 65535 that the data plane takes.
+MAX_ENTRIES = 24000
+MAX_CAUGHT = 8192
 MAX_COMMENT = 120
 MAX_FOR_S = 10 * 365 * 86400
 Action = Literal["block", "allow"]
@@ -67,12 +69,12 @@ class Blocklist:
     def spans(self) -> list[Span]:
         """As the data plane takes them."""
         return longest_decides(
-            (first, last, entry.action == "block") for entry in self.entries for first, last in _integers(entry.prefix)
+            (first, last, entry.action == "block") for entry in self.entries for first, last in integers(entry.prefix)
         )
 
 
-def _integers(prefix: AddressRange) -> list[tuple[int, int]]:
-    """An IPv6 prefix around ::ffff:0:0/96 is no IPv4 prefix: in the data plane that is where IPv4 lives."""
+def integers(prefix: AddressRange) -> list[tuple[int, int]]:
+    """First and last addresses in the data plane, where IPv4 is in ::ffff:0:0/96: no IPv6 prefix contains it."""
     if prefix.family == 4:
         return [(prefix.first + IPV4_MAPPED, prefix.last + IPV4_MAPPED)]
     behind = IPV4_MAPPED + (1 << 32)

@@ -178,6 +178,10 @@ def _across(document: Document) -> Iterator[Problem]:
         yield _place(path, document.mark(path), "bpf serves mode: bridge only", "nfqueue, or auto, or mode: bridge")
     services = _valid_services(raw.get("services"))
     for name, service in services.items():
+        if service.trap is not None and service.protect != "always":
+            path = ("services", name, "trap")
+            wrong = f"catches nobody with protect: {service.protect}, where handshakes are not seen to their end"
+            yield _place(path, document.key_mark(path), wrong, "protect: always")
         if mode in ("routed", "host") and service.vlan is not None:
             path = ("services", name, "vlan")
             wrong = f"is of no use with mode: {mode}, where the VLAN interface takes the tag off"

@@ -108,7 +108,7 @@ class Daemon:
         self._leaving = self.detaching = False
         self._backends = backends.Keeper(running.config.state_dir, running.engine)
         self._backends.load()
-        self._blocking = Blocking(running.config.state_dir, running.engine)
+        self._blocking = Blocking(running.config.state_dir, running.engine, self._trap_s)
         self._blocking.load()
         self._look_at_the_machine()
 
@@ -263,6 +263,10 @@ class Daemon:
 
     def _attack_events(self, _call: Call) -> Parameters:
         return {"events": self._events.all}
+
+    def _trap_s(self, service: str) -> int | None:
+        found = self._running.config.services.get(service)
+        return found.trap if found else None
 
     def _status(self, _call: Call) -> Parameters:
         now_s = time.monotonic()

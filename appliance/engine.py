@@ -68,6 +68,7 @@ def service_spec(name: str, service: Service) -> ServiceSpec:
         protect=service.protect != "off",
         window_zero=service.window == "zero",
         fragments_pass=service.fragments == "pass",
+        trap=service.trap is not None,
         mss4=server.mss,
         mss6=server.mss - IPV6_HEADER_EXTRA_BYTES,
         wscale=server.wscale,
@@ -165,6 +166,10 @@ class Engine:
     def set_lists(self, spans: Sequence[Span]) -> None:
         """Replaces the lists of blocked and allowed sources; their open connections are cut or go on."""
         self._dataplane.set_lists(spans)
+
+    def caught(self) -> list[tuple[bytes, str]]:
+        """Sources that walked into a trap since the last call, each with the service."""
+        return self._dataplane.caught()
 
     def failures(self) -> list[str]:
         """Why workers ended by themselves; empty while all is well."""

@@ -134,6 +134,10 @@ class BpfEngine:
         self._dataplane.set_lists(spans)
         self._programs.publish_lists()
 
+    def caught(self) -> list[tuple[bytes, str]]:
+        """Sources that walked into a trap since the last call, each with the service."""
+        return self._dataplane.caught()
+
     def failures(self) -> list[str]:
         """Why the thread ended by itself; empty while all is well."""
         return [self._programs.failure] if self._programs.failure is not None else []

@@ -51,6 +51,9 @@ class AnyEngine(Protocol):
     def set_guard(self, name: str, *, on: bool) -> None:
         """Protects such a service from now on, or only watches it. KeyError: there is none of this name."""
 
+    def caught(self) -> list[tuple[bytes, str]]:
+        """Sources that walked into a trap since the last call, each with the service."""
+
     def backends(self) -> list[Backend]:
         """What is known of servers."""
 

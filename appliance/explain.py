@@ -11,7 +11,7 @@ from appliance import memory, rules
 from appliance.addresses import ALL_PORTS, AddressRange
 from appliance.engine import IPV6_HEADER_EXTRA_BYTES
 from appliance.models import Config, Service
-from appliance.values import size_text
+from appliance.values import duration_text, size_text
 from appliance.yamldoc import Document
 
 LABEL = 15
@@ -36,7 +36,7 @@ ENGINE = {
     "bpf": "programs in the kernel, on both NICs",
     "nfqueue": "threads in user space, to which nftables queues what belongs to a service",
 }
-SAID = {"addresses", "ports", "vlan", "protect", "attack", "window", "fragments", "server"}
+SAID = {"addresses", "ports", "vlan", "protect", "attack", "window", "fragments", "trap", "server"}
 
 
 class Explanation:
@@ -107,6 +107,11 @@ class Explanation:
             yield self._line("it begins", f"above {begins}", *at, "attack")
             yield self._line("and ends", f"below {ends}", *at, "attack")
         if service.protect != "off":
+            if service.trap is not None:
+                text = (
+                    f"who completes a handshake is blocked for {duration_text(service.trap)}, and no server hears of it"
+                )
+                yield self._line("a trap", text, *at, "trap")
             yield self._line("a SYN", "is answered by the box itself, at once, with a cookie in the sequence number")
             yield from self._offered(name, service)
             hold = size_text(self._config.limits.hold_per_flow)

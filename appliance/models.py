@@ -34,6 +34,7 @@ from appliance.errors import WrongValue, shown
 from appliance.values import (
     absolute_path,
     choice,
+    duration,
     flag,
     group_name,
     interface,
@@ -49,6 +50,7 @@ MAX_QUEUE = 65535
 MAX_WORKERS = 64
 MAX_SERVICES = 16382  # LV_SERVICES_MAX, less the number of none and that of the excepted hosts
 MAX_ITEMS = 65536
+MAX_TRAP_S = 30 * 86400
 SOCKET_NAME = "control.sock"
 LOOPBACK = "lo"  # in mode host the servers are sockets of this machine
 MAX_SOCKET_BYTES = 107  # sun_path without its end mark, unix(7)
@@ -164,7 +166,10 @@ class AttackMarks(Model):
 
 
 class Service(Model):
-    """Addresses and ports that are treated alike."""
+    """Addresses and ports that are treated alike.
+
+    With `trap` nobody is served: who completes a handshake is blocked for so long, in seconds.
+    """
 
     addresses: Annotated[tuple[Address, ...], AfterValidator(_many)] = Field(
         description="a list of addresses, prefixes and ranges, for example [192.0.2.0/24]"
@@ -177,6 +182,7 @@ class Service(Model):
     attack: AttackMarks = AttackMarks()
     window: Annotated[Literal["real", "zero"], PlainValidator(choice("real", "zero"))] = "real"
     fragments: DropOrPass = "drop"
+    trap: Annotated[int | None, PlainValidator(duration(1, MAX_TRAP_S))] = None
     server: ServerOptions = ServerOptions()
 
 

@@ -29,8 +29,9 @@ class ServiceSpec:
 
     addresses: ranges (first, last) as integers of 128 bits; IPv4 is mapped, ::ffff:a.b.c.d. ports: ranges.
     vids: VLAN identifiers, empty for any. wscale None: the server has no window scaling.
-    excepted: not a service but hosts that pass, whatever the ports; protect is to be False. pinned: mss4 to timestamps
-    are announced whatever servers answer, and no ECN; else they are a first guess. auto (with protect): connections
+    trap: nobody is served; who completes a handshake is in caught(). excepted: not a service but hosts that pass,
+    whatever the ports; protect is to be False. pinned: mss4 to timestamps are announced whatever servers answer, and no
+    ECN; else they are a first guess. auto (with protect): connections
     pass and are watched, until a second has more than most_syns_per_s SYNs or set_guard() says so; then new ones are
     proxied.
     """
@@ -42,6 +43,7 @@ class ServiceSpec:
     protect: bool = True
     window_zero: bool = False
     fragments_pass: bool = False
+    trap: bool = False
     mss4: int = 1460
     mss6: int = 1440
     wscale: int | None = 7
@@ -156,6 +158,11 @@ class Dataplane:
         """Replace the lists of sources: spans (first, last, blocked), ascending, none over another.
 
         Addresses are as in ServiceSpec. False: allowed, never to be blocked. ValueError: too many. See sourcelist.py.
+        """
+    def caught(self) -> list[tuple[bytes, str]]:
+        """Sources that walked into a trap since the last call: 16 bytes, IPv4 mapped, and the name of the service.
+
+        Those that the lists allow are not caught. At most 1024 are kept; later ones are caught when they try again.
         """
     def counters(self) -> AllCounters: ...
     def occupancy(self) -> Occupancy: ...

@@ -26,6 +26,7 @@ cdef extern from "core/engine.h" nogil:
         LV_SERVICES_MAX
         LV_INTERVALS_MAX
         LV_RULES_MAX
+        LV_CATCHES_MAX
         LV_LISTED_BLOCKED
         LV_LISTED_ALLOWED
         LV_LISTED_MAX
@@ -116,11 +117,19 @@ cdef extern from "core/engine.h" nogil:
         u8 *secret
         u32 ts_offset
 
+    struct lv_catch:
+        lv_addr source
+        u16 service
+
+    struct lv_catches:
+        u32 n
+
     struct lv_ctx_full "lv_ctx":
         lv_config config
         lv_table table
         lv_hold hold
         lv_learning learning
+        lv_catches catches
         const lv_services *services
         lv_guard *guard
 
@@ -157,6 +166,7 @@ cdef extern from "core/engine.h" nogil:
         u8 protect
         u8 window_zero
         u8 fragments_pass
+        u8 trap
         u8 excepted
         u8 wscale
         u8 sack_ok
@@ -209,6 +219,7 @@ cdef extern from "core/engine.h" nogil:
     void lv_table_attach(lv_table *t, lv_flow *flow, u32 capacity, u32 *head, u32 heads)
     void lv_hold_init(lv_hold *h, lv_hold_block *memory, u32 blocks, u32 per_flow_bytes)
     void lv_cookie_start(lv_cookie_keys *ks, const u8 *secret, u32 epoch, u32 now_ms)
+    u32 lv_catch_take(lv_catches *c, lv_catch *out, u32 room)
     void lv_listed_touch(lv_lists *l, const lv_listed_span *span)
     void lv_exact_fill(lv_services_full *s)
     u16 lv_service_of_flow(const lv_services *s, const lv_flow *f)
@@ -314,6 +325,7 @@ class ServiceSpec:
     protect: bool = True
     window_zero: bool = False
     fragments_pass: bool = False
+    trap: bool = False
     mss4: int = 1460
     mss6: int = 1440
     wscale: int | None = 7
@@ -637,6 +649,7 @@ cdef class Dataplane:
             one.protect = LV_PROTECT_OFF if not spec.protect else LV_PROTECT_AUTO if spec.auto else LV_PROTECT_ALWAYS
             one.window_zero = spec.window_zero
             one.fragments_pass = spec.fragments_pass
+            one.trap = spec.trap
             one.excepted = spec.excepted
             s.has_excepted |= one.excepted
             one.wscale = LV_WSCALE_NONE if spec.wscale is None else spec.wscale
@@ -675,6 +688,19 @@ cdef class Dataplane:
         lists.search_step = 1 << len(spans).bit_length() >> 1
         lv_lists_publish(self.ctx, lists)
         self.replace_table("lists", [<size_t>lists])
+
+    def caught(self):
+        """Sources that walked into a trap since the last call."""
+        cdef lv_catch *found
+        cdef u32 i, n
+        self._check_open()
+        found = <lv_catch *>_zeroed(LV_CATCHES_MAX, sizeof(lv_catch))
+        try:
+            n = lv_catch_take(&(<lv_ctx_full *>self.ctx).catches, found, LV_CATCHES_MAX)
+            names = {slot: name for name, slot in self.slots.items()} if n else {}
+            return [((<const char *>found[i].source.b)[:16], names.get(found[i].service, "")) for i in range(n)]
+        finally:
+            free(found)
 
     # ---- tables that workers read without a lock ----
 

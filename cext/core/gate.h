@@ -127,6 +127,14 @@ LV_INLINE void lv_agree_cookie(struct lv_worker *w, struct lv_flow *f, const str
     f->c.s_win = (u16)LV_MIN(bytes, 0xffff); /* the window of a SYN is not scaled */
 }
 
+/* Is this client, which completed a handshake, to be caught? One that the operator allows is served even here. */
+LV_INLINE int lv_is_trapped(const struct lv_worker *w, const struct lv_service *sv, const struct lv_addr *client)
+{
+    const struct lv_lists *lists = lv_lists_of(w);
+
+    return sv->trap && !(lists && lv_listed(lists, client) == LV_LISTED_ALLOWED);
+}
+
 /*
  * An ACK from outside that belongs to no open flow. With a valid cookie the flow begins; `old` is the record of a closed
  * flow of the same key, if there is one: it gives way.
@@ -160,6 +168,10 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
         return lv_drop(w, service, reason);
     }
     lv_count_event(w, service, LV_E_COOKIE_VALID);
+    if (lv_is_trapped(w, sv, &key->client)) {
+        lv_catch_put(&w->ctx->catches, &key->client, service);
+        return lv_drop(w, service, LV_R_TRAPPED);
+    }
     if (old)
         lv_flow_forget(w, old, hash);
     f = lv_table_insert(&w->ctx->table, key, hash);

@@ -37,7 +37,7 @@ struct lv_service {
     u8 wscale, sack_ok, has_ts;
     u16 mss[2]; /* IPv4, IPv6 */
     u8 pinned;  /* these hold, whatever its servers answer */
-    u8 pad;
+    u8 trap;    /* nobody is served: who completes a handshake is caught */
 };
 
 struct lv_port_rule {

@@ -8,6 +8,7 @@
 #ifndef LV_WORKER_H
 #define LV_WORKER_H
 
+#include "catches.h"
 #include "cookie.h"
 #include "emit.h"
 #include "guard.h"
@@ -68,8 +69,9 @@ struct lv_ctx {
     struct lv_hold hold;
     struct lv_learning learning;
     const struct lv_services *services; /* swapped whole; see lv_worker.quiescent */
-    const struct lv_lists *lists;       /* the same; 0: none yet */
-    struct lv_guard *guard;             /* LV_SERVICES_MAX, one for each service */
+    struct lv_catches catches;
+    const struct lv_lists *lists; /* the same; 0: none yet */
+    struct lv_guard *guard;       /* LV_SERVICES_MAX, one for each service */
     /* Called with each key that is forgotten, for an engine that keeps the flows elsewhere too; may be 0. */
     void (*on_forget)(void *owner, const struct lv_key *key);
     void *owner;

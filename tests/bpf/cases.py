@@ -30,12 +30,13 @@ _PARTS = (
     (mapped("2001:db8:19::8000"), mapped("2001:db8:19::ffff")),
 )
 _EXCEPTED = ((mapped("198.18.200.0"), mapped("198.18.200.255")), (mapped("2001:db8:200::"), mapped("2001:db8:200::ff")))
-ZERO, PARTS, OFF, TAGGED, FREE = 81, 82, 83, 84, 9999  # ports
+ZERO, PARTS, OFF, TAGGED, TRAP, FREE = 81, 82, 83, 84, 85, 9999  # ports
 CROWD = range(20000, 40000, 2)  # each with a service of its own
 SERVICES: tuple[ServiceSpec, ...] = (
     service(addresses=_RANGES, ports=((80, 80),)),
     service("zero", addresses=_RANGES, ports=((ZERO, ZERO),), window_zero=True),
     service("parts", addresses=_PARTS, ports=((PARTS, PARTS),), fragments_pass=True),
+    service("trap", addresses=_RANGES, ports=((TRAP, TRAP),), trap=True),
     service("off", addresses=_RANGES, ports=((OFF, OFF),), protect=False),
     service("tagged", addresses=_RANGES, ports=((TAGGED, TAGGED),), vids=(10,)),
     *(service(f"one-of-many-{port}", addresses=_RANGES, ports=((port, port),)) for port in CROWD),

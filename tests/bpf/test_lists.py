@@ -10,7 +10,7 @@ from box.box import FULL, Talk, mapped
 from box.wire import PATHS, Path, fragments
 
 from bpf.both import Both
-from bpf.cases import SERVICES
+from bpf.cases import SERVICES, TRAP
 from cext.sourcelist import longest_decides
 
 BLOCKED = {4: "198.18.77.0", 6: "2001:db8:77::"}
@@ -75,3 +75,17 @@ def test_open_connection_is_cut(both: Both, name: str) -> None:
     both.outside(data)
     assert both.outcome.verdict == "redirect"
     both.set_lists(SPANS)
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_trap(both: Both, name: str) -> None:
+    """The ACK goes up to user space, and nothing comes of it but the source's name."""
+    path = replace(PATHS[name], sport=TRAP)
+    both.begin(path)
+    talk = Talk(both, path)  # type: ignore[arg-type]
+    talk.syn()
+    assert talk.ack() == []
+    assert both.outcome.verdict == "handover"
+    both.nothing_else()
+    expected = [(mapped(path.client).to_bytes(16, "big"), "trap")]
+    assert (both.kernel.plane.caught(), both.plane.caught()) == (expected, expected)

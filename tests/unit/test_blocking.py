@@ -20,6 +20,8 @@ from appliance.roles import Caller, Role
 from appliance.varlink import Call, CallError
 from cext.sourcelist import Span
 
+TRAPS = {"telnet": 60, "proxy": 120}  # seconds
+
 
 class Recorder:
     """What an engine was told last."""
@@ -27,8 +29,14 @@ class Recorder:
     def __init__(self) -> None:
         self.spans: Sequence[Span] = []
 
+        self.mailbox: list[tuple[bytes, str]] = []
+
     def set_lists(self, spans: Sequence[Span]) -> None:
         self.spans = spans
+
+    def caught(self) -> list[tuple[bytes, str]]:
+        found, self.mailbox = self.mailbox, []
+        return found
 
 
 @pytest.fixture
@@ -38,7 +46,7 @@ def engine() -> Recorder:
 
 @pytest.fixture
 def one(tmp_path: Path, engine: Recorder) -> Blocking:
-    made = Blocking(tmp_path, engine)
+    made = Blocking(tmp_path, engine, TRAPS.get)
     made.load()
     return made
 
@@ -47,6 +55,12 @@ def one(tmp_path: Path, engine: Recorder) -> Blocking:
 def jobs() -> Iterator[tuple[selectors.BaseSelector, Jobs]]:
     with selectors.DefaultSelector() as selector, closing(Jobs(selector)) as made:
         yield selector, made
+
+
+def finish(selector: selectors.BaseSelector) -> None:
+    """The job in hand, to its end."""
+    for key, events in selector.select(10):
+        key.data(events)
 
 
 def call(**parameters: object) -> Call:
@@ -65,7 +79,7 @@ def test_change_is_enforced_and_kept(tmp_path: Path, one: Blocking, engine: Reco
     assert prefixes(one) == [("192.0.2.0/24", "block"), ("192.0.2.7", "allow"), ("2001:db8::1", "block")]
     assert len(engine.spans) == 4
     other = Recorder()
-    successor = Blocking(tmp_path, other)
+    successor = Blocking(tmp_path, other, TRAPS.get)
     successor.load()
     assert (prefixes(successor), other.spans, successor.problem) == (prefixes(one), engine.spans, None)
     successor.delete(call(prefixes=["192.0.2.0/24", "192.0.2.7", "2001:db8::1"]))
@@ -104,7 +118,7 @@ def test_disk_that_takes_nothing(tmp_path: Path, one: Blocking, engine: Recorder
 def test_spoilt_file_is_said_and_kept(tmp_path: Path, engine: Recorder, content: bytes) -> None:
     path = tmp_path / blocking.FILE_NAME
     path.write_bytes(content)
-    one = Blocking(tmp_path, engine)
+    one = Blocking(tmp_path, engine, TRAPS.get)
     one.load()
     assert "no source is blocked" in str(one.problem)
     aside = path.with_name(path.name + ".unreadable")
@@ -121,16 +135,60 @@ def test_entry_that_has_ended_is_taken_out(
     now_s = int(time.time())
     ends, stays = (Entry(parse_addresses(f"192.0.2.{n}"), "block", now_s, now_s + 60 * n) for n in (1, 2))
     blocklist.save(tmp_path / blocking.FILE_NAME, Blocklist((ends, stays)))
-    one = Blocking(tmp_path, engine)
+    one = Blocking(tmp_path, engine, TRAPS.get)
     one.load()
     one.turn(thread)
     assert len(engine.spans) == 1  # neighbours that say the same
     monkeypatch.setattr(blocking, "_now_s", lambda: now_s + 61)
     one.turn(thread)
     one.turn(thread)
-    for key, events in selector.select(10):
-        key.data(events)
+    finish(selector)
     assert blocklist.load(tmp_path / blocking.FILE_NAME).entries == (stays,)
     assert prefixes(one) == [("192.0.2.2", "block")]
     first, last, _ = engine.spans[0]
     assert first == last
+
+
+V4 = bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 7])
+V6 = bytes.fromhex("20010db8000000010000000000000007")
+
+
+def test_caught_sources_are_blocked_for_a_time(
+    engine: Recorder, one: Blocking, jobs: tuple[selectors.BaseSelector, Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selector, thread = jobs
+    now_s = int(time.time())
+    engine.mailbox = [(V4, "telnet"), (V6, "proxy"), (V4, "proxy"), (V6[::-1], "no trap any more")]
+    one.turn(thread)
+    finish(selector)
+    assert prefixes(one) == [("192.0.2.7", "block"), ("2001:db8:0:1::/64", "block")]
+    assert [last - first for first, last, _ in engine.spans] == [0, (1 << 64) - 1]
+    monkeypatch.setattr(blocking, "_now_s", lambda: now_s + 125)
+    one.turn(thread)
+    finish(selector)
+    assert (prefixes(one), engine.spans) == ([], [])
+
+
+def test_what_the_operator_says_of_a_caught_source_decides(
+    tmp_path: Path, engine: Recorder, one: Blocking, jobs: tuple[selectors.BaseSelector, Jobs]
+) -> None:
+    selector, thread = jobs
+    engine.mailbox = [(V4, "telnet"), (V6, "telnet")]
+    one.turn(thread)
+    finish(selector)
+    one.add(call(prefixes=["192.0.2.0/24"], allow=True))
+    assert [blocked for _, _, blocked in engine.spans] == [False, True], "a shorter prefix, but a person's"
+    one.delete(call(prefixes=["192.0.2.0/24", "2001:db8:0:1::/64"]))
+    assert prefixes(one) == [("192.0.2.7", "block")]
+    assert len(blocklist.load(tmp_path / blocking.FILE_NAME).entries) == 0, "they are not in the file"
+
+
+def test_as_many_are_caught_as_there_is_room(
+    engine: Recorder, one: Blocking, jobs: tuple[selectors.BaseSelector, Jobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    selector, thread = jobs
+    monkeypatch.setattr(blocklist, "MAX_CAUGHT", 2)
+    engine.mailbox = [(V4[:15] + bytes([n]), service) for n, service in ((1, "proxy"), (2, "telnet"), (3, "proxy"))]
+    one.turn(thread)
+    finish(selector)
+    assert prefixes(one) == [("192.0.2.1", "block"), ("192.0.2.3", "block")], "the one that ends first gave way"

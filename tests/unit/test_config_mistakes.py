@@ -411,6 +411,21 @@ SINGLE = {
         GOOD + "    window: 0\n",
         "9:13: services.web.window: 0 is not one of the choices, real or zero would be right",
     ),
+    "trap without a unit": (
+        GOOD + "    trap: 3600\n",
+        "9:11: services.web.trap: 3600 is not a time, a number and s, m, h or d, 1s to 30d would be right",
+    ),
+    "trap for too long": (
+        GOOD + "    trap: 31d\n",
+        "9:11: services.web.trap: 31d is out of bounds, 1s to 30d would be right",
+    ),
+    "trap that is off": (
+        GOOD + "    protect: off\n    trap: 1h\n",
+        (
+            "10:5: services.web.trap: catches nobody with protect: off, where handshakes are not seen to their end, "
+            "protect: always would be right"
+        ),
+    ),
     "fragments unknown": (
         GOOD + "    fragments: accept\n",
         "9:16: services.web.fragments: accept is not one of the choices, drop or pass would be right",
