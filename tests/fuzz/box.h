@@ -6,7 +6,7 @@
  * know: what packets are fed.
  *
  * Service 1 is 198.19.0.0/24 and 2001:db8:19::/64, ports 1..100; service 2 the same addresses, ports 101..200, with its
- * policy set by the input.
+ * policy set by the input: also watched (`protect: auto`) or a trap. The input says whether the IPv4 client is blocked.
  */
 #ifndef FUZZ_BOX_H
 #define FUZZ_BOX_H
@@ -47,6 +47,7 @@ static struct lv_port_rule rules[4] = {
     {1, 100, LV_VID_ANY, 1}, {101, 200, LV_VID_ANY, 2}, {1, 100, LV_VID_ANY, 1}, {101, 200, LV_VID_ANY, 2}};
 static struct lv_services services;
 static struct lv_guard guards[SERVICES];
+static struct lv_lists lists;
 
 static const u8 box_server4[4] = {198, 19, 0, 0};
 static const u8 box_server6[16] = {0x20, 0x01, 0x0d, 0xb8, 0, 0x19};
@@ -80,6 +81,22 @@ static void box_services(void)
     }
 }
 
+/* 198.18.0.1, of which all IPv4 clients are ports. */
+static void box_lists(int blocked)
+{
+    static const u8 client4[4] = {198, 18, 0, 1};
+    struct lv_listed_span *e = &lists.span[0];
+    struct lv_addr a;
+
+    lv_addr_v4(&a, client4);
+    e->lo[0] = e->hi[0] = lv_addr_half(a.b);
+    e->lo[1] = e->hi[1] = lv_addr_half(a.b + 8);
+    e->what = LV_LISTED_BLOCKED;
+    lists.count = lists.search_step = !!blocked;
+    lv_listed_touch(&lists, e);
+    box.ctx.lists = &lists;
+}
+
 static void box_open(u8 policy, u8 wscale)
 {
     static const u8 secret[LV_SECRET_BYTES] = {1, 2, 3};
@@ -96,6 +113,8 @@ static void box_open(u8 policy, u8 wscale)
     services.service[2].sack_ok = !(policy & 8);
     services.service[2].has_ts = !(policy & 16);
     services.service[2].wscale = wscale % 16;
+    services.service[2].trap = !!(wscale & 32);
+    box_lists(wscale & 64);
     box.ctx.services = &services;
     box.ctx.config.flows = FLOWS;
     box.ctx.config.offered_window = policy & 32 ? 65535 : HOLD_BYTES;

@@ -258,11 +258,32 @@ def stories() -> Iterator[bytes]:
         yield raw(ethertype, bytes(packet))
 
 
+AUTO, TRAP, BLOCKED = 16, 32, 64  # in the byte of the window scale, for service 2 and for the IPv4 client
+
+
+def guarded_stories() -> Iterator[tuple[int, bytes]]:
+    """(What service 2 and the client are, commands): watched handshakes and the flood that ends them, trap, block."""
+    syn = [segment(OUTSIDE, SYN, START, START, who=who, options=LINUX) for who in (4, 5, 6, 7, 12, 13, 14)]
+    answer = segment(INSIDE, SYN | ACK, number(FROM_INSIDE, ZERO, 50), NEXT_C, who=4, options=LINUX)
+    refusal = segment(INSIDE, RST | ACK, number(FROM_INSIDE, ZERO), NEXT_C, who=4)
+    proof = segment(OUTSIDE, ACK, NEXT_C, NEXT_S, who=4, options=STAMPS)
+    talk = segment(OUTSIDE, ACK | PSH, NEXT_C, NEXT_S, who=4, data=10)
+    talk += segment(INSIDE, ACK | PSH, NEXT_S, NEXT_C, who=4, data=100)
+    yield AUTO, syn[0] + answer + proof + talk
+    yield AUTO, syn[0] + refusal + syn[0]
+    yield AUTO, syn[0] + answer + b"".join(syn[1:]) + syn[0] + proof + talk
+    yield AUTO, b"".join(syn) + time(4, 2) + syn[0] + opened(who=5)
+    yield TRAP, opened(who=4) + opened(who=12)
+    yield BLOCKED, opened() + opened(who=8) + raw(IPV4, bytes(ip4(flags="MF") / tcp()))
+
+
 def engine_seeds() -> Iterator[bytes]:
     """Target engine: policy, window scale, story. Each story under another policy."""
     policies = (0, 1, 2, 4, 8, 16, 32, 64, 128, 192, 2 + 8 + 16)
     for number_of, story in enumerate(stories()):
         yield bytes([policies[number_of % len(policies)] & ~1 if number_of % 7 else 0, 7 * (number_of % 3)]) + story
+    for policy, story in guarded_stories():
+        yield bytes([0, policy]) + story
 
 
 def attribute(kind: int, value: bytes) -> bytes:
