@@ -213,6 +213,7 @@ LV_INLINE int lv_splice_know(struct __sk_buff *skb, struct lv_scratch *s, const 
     u32 service = lv_ask_service(&s->k, &s->key.server, s->key.sport);
     u8 flags = s->k.tcp.flags;
     u8 protect = lv_service_at(services, service)->protect;
+    struct lv_half_sets *halves;
     struct lv_conn c = {};
 
     if (!protect)
@@ -223,6 +224,10 @@ LV_INLINE int lv_splice_know(struct __sk_buff *skb, struct lv_scratch *s, const 
     if ((flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) /* late: user space answers with RST */
         return lv_hand_over(skb, LV_INSIDE, service);
     if ((flags & LV_RST) || config->pass_full)
+        return TC_ACT_OK;
+    halves = lv_halves(config, &s->key);
+    /* As lv_from_inside(): while a handshake is watched, only its client's proof makes it known. */
+    if (halves && lv_is_watched(lv_half_find(halves->way, &s->key)))
         return TC_ACT_OK;
     c.state = LV_FLOW_PASS;
     c.service = (u16)service;

@@ -105,7 +105,9 @@ LV_INLINE enum lv_verdict lv_from_inside(struct lv_worker *w, struct lv_pkt *k, 
         lv_send(w, LV_INSIDE, link, &s);
         return lv_drop(w, service, LV_R_SERVER_UNEXPECTED);
     }
-    if (!(flags & LV_RST))
+    /* While its handshake is watched, only the client's proof makes a connection known: a server also says something
+     * to a second, forged SYN (a challenge ACK, RFC 9293 section 3.10.7.4). */
+    if (!(flags & LV_RST) && !lv_is_watched(lv_half_find(lv_half_set(&w->half, key), key)))
         lv_know(w, k, key, hash, service);
     return lv_pass(w, service);
 }

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 from box.box import Box, Talk, mapped, service
 from box.direct import Direct
-from box.wire import PATHS, V4, Path
+from box.wire import MASK, PATHS, V4, Path
 
 from bpf.both import Both
 
@@ -65,6 +65,18 @@ def test_a_watched_connection_passes_and_goes_on_under_protection(boxes: Both, p
     forged = Direct(boxes, replace(path, cport=path.cport + 3000))
     assert (forged.client(b"GET /"), forged.client(flags="FA"), forged.client(flags="R")) == ("drop",) * 3
     assert (one.client(flags="FA"), one.server(flags="FA"), one.client()) == ("pass",) * 3
+    boxes.nothing_else()
+
+
+def test_a_server_s_challenge_of_a_second_syn_makes_nothing_known(boxes: Both, path: Path) -> None:
+    one = Direct(boxes, path)
+    assert (one.syn(), one.synack()) == ("pass", "pass")
+    challenge = (one.c_isn + 1) & MASK
+    one.c_isn = (one.c_isn + 77777) & MASK
+    assert (one.syn(), one.server(ack=challenge)) == ("pass", "pass")
+    assert flows(boxes, path) == []
+    protect(boxes, on=True)
+    assert (one.client(), one.client(b"forged")) == ("drop", "drop")
     boxes.nothing_else()
 
 

@@ -8,12 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
 from netlab.process import run
 from netlab.session import Lab, wait_until
-from netlab.streams import DATA, connected, in_flight_bytes, meanwhile, read_all, reset, send_and_finish
+from netlab.streams import (
+    DATA,
+    connected,
+    in_flight_bytes,
+    meanwhile,
+    read_all,
+    read_away,
+    reset,
+    send_and_finish,
+    send_until,
+)
 
 
 @pytest.fixture(params=[False, pytest.param(True, marks=pytest.mark.deep)], ids=["through", "direct"])
@@ -229,12 +240,15 @@ def test_one_end_lacks_an_option(lab: Lab, family: int, direct: bool, end: str, 
 
 def test_more_than_64_kib_are_in_flight(lab: Lab, family: int, direct: bool) -> None:
     """Window scaling works through the box: the sender's kernel reports more unacknowledged than 16 bits can say."""
+    seen = threading.Event()
     with (
         connected(lab, family, direct=direct) as (client, server),
-        meanwhile(lambda: send_and_finish(server, DATA * 20)),
-        meanwhile(lambda: read_all(client)),
+        meanwhile(lambda: send_until(server, seen)),
+        meanwhile(lambda: read_away(client)),
     ):
-        assert wait_until(lambda: in_flight_bytes(server) > 0xFFFF)
+        reached = wait_until(lambda: in_flight_bytes(server) > 0xFFFF)
+        seen.set()
+    assert reached
 
 
 def test_flows_are_given_back(lab: Lab) -> None:

@@ -76,6 +76,18 @@ def test_only_the_proof_of_a_server_s_answer_makes_a_connection_known(box: Box) 
     assert box.states() == []
 
 
+def test_a_server_s_challenge_of_a_second_syn_makes_nothing_known(box: Box) -> None:
+    """The server asks a client that it has half a connection with; a forged client has nothing to answer."""
+    one = Direct(box)
+    assert (one.syn(), one.synack()) == ("pass", "pass")
+    challenge = (one.c_isn + 1) & MASK
+    one.c_isn = (one.c_isn + 77777) & MASK
+    assert (one.syn(), one.server(ack=challenge)) == ("pass", "pass")
+    assert box.states() == []
+    on(box)
+    assert (one.client(), one.client(b"forged")) == ("drop", "drop")
+
+
 def test_a_client_s_data_proves_it_when_its_ack_was_lost(box: Box) -> None:
     one = Direct(box)
     one.syn()

@@ -68,3 +68,16 @@ def in_flight_bytes(connection: socket.socket) -> int:
     info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104)
     segment_bytes, unacknowledged = struct.unpack_from("=16xI4xI", info)
     return int(segment_bytes * unacknowledged)
+
+
+def send_until(connection: socket.socket, enough: threading.Event) -> None:
+    """Send without a pause, and finish when somebody has seen enough."""
+    while not enough.is_set():
+        connection.sendall(DATA)
+    connection.shutdown(socket.SHUT_WR)
+
+
+def read_away(connection: socket.socket) -> None:
+    """Read to the end of the stream, and keep nothing."""
+    while connection.recv(1 << 16):
+        pass
