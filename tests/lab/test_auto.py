@@ -38,6 +38,11 @@ class Auto:
         found: dict[str, Any] = status["services"]["lab"]
         return found
 
+    def attacks(self) -> dict[str, Any]:
+        status: dict[str, Any] = client.call(self.lab.names.socket, "org.levee.Status")
+        found: dict[str, Any] = status["attacks"]
+        return found
+
     def is_protected(self) -> bool:
         return self.service()["protected"] is True
 
@@ -52,10 +57,10 @@ class Auto:
         assert wait_until(lambda: self.service()["protect"] == protect), "the change did not come into force"
 
     def begin(self) -> None:
-        """Watched from here on: also a guard that an earlier test left on is off by then."""
+        """Watched from here on: a guard that an earlier test left on is off by then, and its attack is over."""
         lines = f"    ports: all\n    protect: auto\n    attack: {MARKS}\n"
         self.change(self.original.replace("    ports: all\n", lines, 1), "auto")
-        assert wait_until(lambda: not self.is_protected(), SWITCH_LIMIT_S)
+        assert wait_until(lambda: not self.is_protected() and not self.attacks(), SWITCH_LIMIT_S)
 
 
 def half_open_at_the_server(lab: Lab) -> list[str]:
