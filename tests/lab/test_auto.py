@@ -21,6 +21,9 @@ HIGH_SYNS_PER_S = 200
 QUIET_S = 2
 MARKS = f"{{high_syns_per_s: {HIGH_SYNS_PER_S}, low_syns_per_s: 100, quiet_s: {QUIET_S}}}"
 SWITCH_LIMIT_S = 30.0
+# Sources that no other test forges. LIMIT: of those whose SYNs passed while nobody was protected, a few are taken for
+# known connections afterwards, by what their server said; a later flood from just these addresses and ports would pass.
+SEED = 7100
 PAUSE_S = 0.05  # between clients: without it they alone are more than the low mark, and protection stays on by right
 FLOOD_SYNS = 3_000_000  # of a flood that is ended when the test has seen enough
 
@@ -105,7 +108,7 @@ def test_a_flood_turns_protection_on_and_its_end_turns_it_off(lab: Lab, family: 
     address = lab.server_address(family)
     seen = len(auto.events())
     arrived = lab.arrived()["forged"]
-    spec = FloodSpec("syn-options", address, FLOOD_SYNS, 120, rate_pps=20_000)
+    spec = FloodSpec("syn-options", address, FLOOD_SYNS, 120, rate_pps=20_000, seed=SEED)
     with connected(lab, family, direct=False) as (caller, server):
         with Flood(lab.names, lab.mode, spec):
             assert wait_until(auto.is_protected, SWITCH_LIMIT_S)
@@ -134,7 +137,7 @@ def test_forged_acks_do_not_pass_while_it_is_protected(lab: Lab, family: int, au
     address = lab.server_address(family)
     seen = len(auto.events())
     with connected(lab, family, direct=False) as (caller, server):
-        with Flood(lab.names, lab.mode, FloodSpec("syn-options", address, FLOOD_SYNS, 120, rate_pps=20_000)):
+        with Flood(lab.names, lab.mode, FloodSpec("syn-options", address, FLOOD_SYNS, 120, rate_pps=20_000, seed=SEED)):
             assert wait_until(
                 lambda: len(auto.events()) > seen, SWITCH_LIMIT_S
             )  # noticed: what was on its way is there
@@ -149,7 +152,9 @@ def test_forged_acks_do_not_pass_while_it_is_protected(lab: Lab, family: int, au
 def test_clients_that_come_and_go_through_many_switches(lab: Lab, family: int, auto: Auto, nginx: Path) -> None:  # noqa: ARG001
     address = lab.server_address(family)
     for seed in range(3):
-        with Flood(lab.names, lab.mode, FloodSpec("syn-options", address, FLOOD_SYNS, 60, rate_pps=20_000, seed=seed)):
+        with Flood(
+            lab.names, lab.mode, FloodSpec("syn-options", address, FLOOD_SYNS, 60, rate_pps=20_000, seed=SEED + seed)
+        ):
             assert wait_until(auto.is_protected, SWITCH_LIMIT_S)
             for _ in range(5):
                 assert clients.curl(lab.names, address).returncode == 0
@@ -163,7 +168,8 @@ def test_clients_that_come_and_go_through_many_switches(lab: Lab, family: int, a
 
 
 def test_known_connections_survive_a_restart_in_the_middle_of_an_attack(lab: Lab, family: int, auto: Auto) -> None:
-    spec = FloodSpec("syn-options", lab.server_address(family), FLOOD_SYNS, 120, rate_pps=20_000)
+    address = lab.server_address(family)
+    spec = FloodSpec("syn-options", address, FLOOD_SYNS, 120, rate_pps=20_000, seed=SEED)
     with connected(lab, family, direct=False) as (caller, server):
         with Flood(lab.names, lab.mode, spec):
             assert wait_until(auto.is_protected, SWITCH_LIMIT_S)
