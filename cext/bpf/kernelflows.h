@@ -93,30 +93,30 @@ LV_INLINE int lv_kernel_export(struct lv_kernel_flows *kf, const struct lv_flow 
     return -1;
 }
 
-/* Key of the flow that a packet is about; 0 if it is about none. */
-LV_INLINE int lv_kernel_key(const struct lv_frame *f, struct lv_key *key)
+/* The programs see packets before a NIC, or what stands in for one, has completed their checksum (CHECKSUM_PARTIAL).
+ * From here they leave by a socket, where nobody does it; and translation must find a whole sum to correct. */
+LV_INLINE void lv_kernel_complete(const struct lv_ip *ip)
+{
+    if (!ip->fragment && (u32)(ip->end - ip->l3) >= ip->total && lv_tcp_checksum_is_partial(ip) &&
+        !lv_tcp_checksum_ok(ip))
+        lv_tcp_checksum_complete(ip);
+}
+
+/* Take a packet in: complete its checksum, find the key of the flow that it is about. 0 if it is about none. */
+LV_INLINE int lv_kernel_take(const struct lv_frame *f, struct lv_key *key)
 {
     enum lv_side side = f->side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE;
     struct lv_pkt k;
 
     lv_frame_begin(&k, f);
     switch (lv_parse(&k, f->data, f->data + f->len, f->proto)) {
-    case LV_KIND_TCP: lv_flow_key(key, &k, side); return 1;
+    case LV_KIND_TCP:
+        lv_kernel_complete(&k.ip);
+        lv_flow_key(key, &k, side);
+        return 1;
     case LV_KIND_ICMP_ERROR: lv_flow_key_quoted(key, &k, side); return 1;
     default: return 0;
     }
-}
-
-/* The programs see packets before a NIC, or what stands in for one, has completed their checksum (CHECKSUM_PARTIAL).
- * From here they leave by a socket, where nobody does it; and translation must find a whole sum to correct. */
-LV_INLINE void lv_kernel_complete(const struct lv_frame *f)
-{
-    struct lv_pkt k;
-
-    lv_frame_begin(&k, f);
-    if (lv_parse(&k, f->data, f->data + f->len, f->proto) == LV_KIND_TCP && !k.ip.fragment &&
-        (u32)(k.ip.end - k.ip.l3) >= k.ip.total && !lv_tcp_checksum_ok(&k.ip) && lv_tcp_checksum_is_partial(&k.ip))
-        lv_tcp_checksum_complete(&k.ip);
 }
 
 /* A copy of a SYN-ACK that goes past the box. */
@@ -143,8 +143,7 @@ LV_INLINE enum lv_verdict lv_kernel_packet(struct lv_kernel_flows *kf, struct lv
     struct lv_flow *f;
     struct lv_key key;
 
-    lv_kernel_complete(frame);
-    if (!lv_kernel_key(frame, &key))
+    if (!lv_kernel_take(frame, &key))
         return lv_engine_packet(w, frame);
     hash = lv_table_hash(t, &key);
     f = lv_kernel_import(kf, &key, hash);
