@@ -98,7 +98,45 @@ def explained() -> Iterator[None]:
         raise OperatorError(error.message, error.hint) from error
 
 
-class Engine:
+class OnDataplane:
+    """What both engines are asked that their data plane alone answers, whatever brings it packets."""
+
+    _dataplane: Dataplane
+
+    def set_services(self, config: Config) -> None:
+        """Replaces all services at once; open connections are not touched."""
+        self._dataplane.set_services(service_specs(config))
+
+    def guards(self) -> dict[str, bool]:
+        """Services with `protect: auto`, by name: whether they are protected just now."""
+        return self._dataplane.guards()
+
+    def set_guard(self, name: str, *, on: bool) -> None:
+        """Protects such a service from now on, or only watches it. KeyError: there is none of this name."""
+        self._dataplane.set_guard(name, on)
+
+    def backends(self) -> list[Backend]:
+        """What is known of servers."""
+        return self._dataplane.backends()
+
+    def restore_backends(self, backends: Iterable[Backend]) -> int:
+        """Adds what a file remembers of servers that are not known; how many."""
+        return self._dataplane.restore_backends(backends)
+
+    def forget_backends(self, older_than_ms: int) -> int:
+        """Drops what is known of servers not heard for so long; how many."""
+        return self._dataplane.forget_backends(older_than_ms)
+
+    def set_lists(self, spans: Sequence[Span]) -> None:
+        """Replaces the lists of blocked and allowed sources; their open connections are cut or go on."""
+        self._dataplane.set_lists(spans)
+
+    def caught(self) -> list[tuple[bytes, str]]:
+        """Sources that walked into a trap since the last call, each with the service."""
+        return self._dataplane.caught()
+
+
+class Engine(OnDataplane):
     """Open from construction to close(). Raises OperatorError when something the operator can change is in the way."""
 
     name = "nfqueue"
@@ -138,38 +176,6 @@ class Engine:
     def close(self) -> None:
         """Answers what is queued, stops the workers, lets go of the memory. The file with the flows stays."""
         self._undo.close()
-
-    def set_services(self, config: Config) -> None:
-        """Replaces all services at once; open connections are not touched."""
-        self._dataplane.set_services(service_specs(config))
-
-    def guards(self) -> dict[str, bool]:
-        """Services with `protect: auto`, by name: whether they are protected just now."""
-        return self._dataplane.guards()
-
-    def set_guard(self, name: str, *, on: bool) -> None:
-        """Protects such a service from now on, or only watches it. KeyError: there is none of this name."""
-        self._dataplane.set_guard(name, on)
-
-    def backends(self) -> list[Backend]:
-        """What is known of servers."""
-        return self._dataplane.backends()
-
-    def restore_backends(self, backends: Iterable[Backend]) -> int:
-        """Adds what a file remembers of servers that are not known; how many."""
-        return self._dataplane.restore_backends(backends)
-
-    def forget_backends(self, older_than_ms: int) -> int:
-        """Drops what is known of servers not heard for so long; how many."""
-        return self._dataplane.forget_backends(older_than_ms)
-
-    def set_lists(self, spans: Sequence[Span]) -> None:
-        """Replaces the lists of blocked and allowed sources; their open connections are cut or go on."""
-        self._dataplane.set_lists(spans)
-
-    def caught(self) -> list[tuple[bytes, str]]:
-        """Sources that walked into a trap since the last call, each with the service."""
-        return self._dataplane.caught()
 
     def failures(self) -> list[str]:
         """Why workers ended by themselves; empty while all is well."""

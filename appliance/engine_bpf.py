@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from appliance import footprint, offloads
-from appliance.engine import dataplane_config, explained, service_specs
+from appliance.engine import OnDataplane, dataplane_config, explained, service_specs
 from appliance.errors import OperatorError
 from cext.bpfengine import BpfEngine as Programs
 from cext.dataplane import Dataplane
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from appliance.models import Config, Service
-    from cext.dataplane import AllCounters, Backend, Flow, FlowQuery, Occupancy
+    from cext.dataplane import AllCounters, Flow, FlowQuery, Occupancy
     from cext.nfqueue import QueueStats
     from cext.sourcelist import Span
 
@@ -51,7 +51,7 @@ def mounted_bpffs(folder: Path, runtime_dir: Path) -> Path:
     return folder
 
 
-class BpfEngine:
+class BpfEngine(OnDataplane):
     """Open from construction to close(). Raises OperatorError when something the operator can change is in the way."""
 
     name = "bpf"
@@ -106,37 +106,13 @@ class BpfEngine:
 
     def set_services(self, config: Config) -> None:
         """Replaces all services at once; open connections are not touched."""
-        self._dataplane.set_services(service_specs(config))
+        super().set_services(config)
         self._programs.publish_services()
-
-    def guards(self) -> dict[str, bool]:
-        """Services with `protect: auto`, by name: whether they are protected just now."""
-        return self._dataplane.guards()
-
-    def set_guard(self, name: str, *, on: bool) -> None:
-        """Protects such a service from now on, or only watches it. KeyError: there is none of this name."""
-        self._dataplane.set_guard(name, on)
-
-    def backends(self) -> list[Backend]:
-        """What is known of servers."""
-        return self._dataplane.backends()
-
-    def restore_backends(self, backends: Iterable[Backend]) -> int:
-        """Adds what a file remembers of servers that are not known; how many."""
-        return self._dataplane.restore_backends(backends)
-
-    def forget_backends(self, older_than_ms: int) -> int:
-        """Drops what is known of servers not heard for so long; how many."""
-        return self._dataplane.forget_backends(older_than_ms)
 
     def set_lists(self, spans: Sequence[Span]) -> None:
         """Replaces the lists of blocked and allowed sources; their open connections are cut or go on."""
-        self._dataplane.set_lists(spans)
+        super().set_lists(spans)
         self._programs.publish_lists()
-
-    def caught(self) -> list[tuple[bytes, str]]:
-        """Sources that walked into a trap since the last call, each with the service."""
-        return self._dataplane.caught()
 
     def failures(self) -> list[str]:
         """Why the thread ended by itself; empty while all is well."""
