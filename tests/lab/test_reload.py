@@ -5,8 +5,8 @@ And a clean stop, which takes the rules away, is no end for them either when a s
 
 from __future__ import annotations
 
+import contextlib
 import signal
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from netlab import clients
 from netlab.session import Lab, wait_until
-from netlab.streams import connected
+from netlab.streams import connected, meanwhile
 
 from appliance import changing, client
 
@@ -151,46 +151,32 @@ def test_open_connection_survives_a_stop_and_a_start(lab: Lab, family: int, betw
         assert received == wanted
 
 
+def downloading(lab: Lab, file: Path) -> contextlib.AbstractContextManager[None]:
+    """A download beside the block, which has to come out equal."""
+    address = lab.server_address(4)
+    return meanwhile(
+        lambda: clients.download_equals(lab.names, address, file.name, file, TRANSFER_LIMIT_S), TRANSFER_LIMIT_S
+    )
+
+
 @pytest.mark.deep
 def test_download_survives_many_reloads(lab: Lab, large_file: Path, services: Services) -> None:
-    errors: list[BaseException] = []
-
-    def download() -> None:
-        try:
-            clients.download_equals(lab.names, lab.server_address(4), large_file.name, large_file, TRANSFER_LIMIT_S)
-        except AssertionError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=download)
-    thread.start()
-    for number in range(RELOADS):
-        kinds = (services.switch_off, services.restore, services.rename, services.restore)
-        kinds[number % len(kinds)]()
-    thread.join()
-    assert not errors, errors[0]
+    kinds = (services.switch_off, services.restore, services.rename, services.restore)
+    with downloading(lab, large_file):
+        for number in range(RELOADS):
+            kinds[number % len(kinds)]()
 
 
 def test_download_survives_changes_on_trial_and_their_way_back(lab: Lab, large_file: Path, services: Services) -> None:
     """Also those for which the parts are made anew: the next ones take up the flows."""
-    errors: list[BaseException] = []
-
-    def download() -> None:
-        try:
-            clients.download_equals(lab.names, lab.server_address(4), large_file.name, large_file, TRANSFER_LIMIT_S)
-        except AssertionError as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=download)
-    thread.start()
     renamed = services.original.replace("  lab:\n", "  renamed:\n")
     anew = f"{services.original}limits: {{hold_total: 32MiB}}\n"
     assert "limits:" not in services.original
-    for number in range(ROLLBACKS):
-        services.ask("Apply", text=anew if number % 5 == 4 else renamed, confirm_s=60)
-        services.ask("Rollback")
-    assert services.path.read_text() == services.original
-    thread.join()
-    assert not errors, errors[0]
+    with downloading(lab, large_file):
+        for number in range(ROLLBACKS):
+            services.ask("Apply", text=anew if number % 5 == 4 else renamed, confirm_s=60)
+            services.ask("Rollback")
+        assert services.path.read_text() == services.original
 
 
 def test_counters_of_a_service_go_on_over_a_reload(lab: Lab, services: Services, nginx: Path) -> None:  # noqa: ARG001

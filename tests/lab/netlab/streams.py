@@ -39,8 +39,8 @@ def reset(connection: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def meanwhile(action: Callable[[], object]) -> Iterator[None]:
-    """`action` runs in a thread beside the block; its exception becomes the block's."""
+def meanwhile(action: Callable[[], object], limit_s: float = 30.0) -> Iterator[None]:
+    """`action` runs in a thread beside the block, and up to limit_s after it; its exception becomes the block's."""
     errors: list[BaseException] = []
 
     def guarded() -> None:
@@ -52,7 +52,7 @@ def meanwhile(action: Callable[[], object]) -> Iterator[None]:
     thread = threading.Thread(target=guarded, daemon=True)
     thread.start()
     yield
-    thread.join(30.0)
+    thread.join(limit_s)
     assert not thread.is_alive(), "the other end did not finish"
     if errors:
         raise errors[0]
