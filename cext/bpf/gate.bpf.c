@@ -194,6 +194,23 @@ __noinline int lv_gate_opened(int closed)
     return 1;
 }
 
+/* Stage: does the packet prove that its sender got our SYN-ACK? A client that gives up at once says so too (RST+ACK), while
+ * its ACK may still be on its way through user space: it goes the same way, behind it.
+ * LIMIT: a bare RST proves nothing and is not handed over; the connection then ends as a silent one does. */
+__noinline int lv_gate_proves(void)
+{
+    const struct lv_bpf_config *config = lv_first(&lv_config);
+    const struct lv_scratch *s = lv_first(&lv_scratch);
+    struct lv_half_sets *halves;
+
+    if (!config || !s || (s->k.tcp.flags & (LV_SYN | LV_ACK)) != LV_ACK)
+        return 0;
+    halves = lv_halves(config, &s->key);
+    if (halves && lv_half_proves(lv_half_find(halves->way, &s->key), &s->k.tcp, config->offered_window))
+        return 1;
+    return lv_gate_cookie() == LV_R_COOKIE_ACCEPTED;
+}
+
 /* Stage: a packet to a service that is only watched just now. As lv_watch_from_outside() in watching.h. */
 __noinline int lv_gate_watch(struct xdp_md *ctx, int closed)
 {
@@ -229,8 +246,7 @@ __noinline int lv_gate_watch(struct xdp_md *ctx, int closed)
     }
     if (lv_gate_opened(closed))
         return lv_gate_pass(s->service);
-    if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK &&
-        (lv_half_proves(e, &s->k.tcp, config->offered_window) || lv_gate_cookie() == LV_R_COOKIE_ACCEPTED))
+    if (lv_gate_proves())
         return lv_hand_over(ctx, s->service);
     if (flags & LV_RST)
         lv_half_reset(e, &s->k.tcp);
@@ -324,6 +340,8 @@ LV_INLINE int lv_gate_new(struct xdp_md *ctx, struct lv_scratch *s, const struct
             return lv_gate_pass(s->service);
         return lv_gate_ack(ctx, 0);
     }
+    if ((flags & LV_RST) && lv_gate_proves())
+        return lv_hand_over(ctx, s->service);
     halves = lv_halves(config, &s->key);
     if ((flags & LV_RST) && halves)
         lv_half_reset(lv_half_find(halves->way, &s->key), &s->k.tcp);

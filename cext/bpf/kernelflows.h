@@ -133,6 +133,16 @@ static void lv_kernel_learn(struct lv_kernel_flows *kf, const struct lv_frame *f
     lv_watch_learn(w, &k, &key, lv_service_find(lv_services_of(w), &key.server, key.sport, &k));
 }
 
+/* The flow of a half-open entry is in the map. Until then the entry alone tells the gate that the client's further
+ * segments, which may be right behind its first, are proved too. */
+LV_INLINE void lv_kernel_proved(struct lv_worker *w, const struct lv_key *key)
+{
+    struct lv_half *e = lv_half_find(lv_half_set(&w->half, key), key);
+
+    if (e)
+        e->flags = 0;
+}
+
 /* A packet that the programs handed over. */
 LV_INLINE enum lv_verdict lv_kernel_packet(struct lv_kernel_flows *kf, struct lv_frame *frame)
 {
@@ -159,6 +169,8 @@ LV_INLINE enum lv_verdict lv_kernel_packet(struct lv_kernel_flows *kf, struct lv
         lv_kernel_release(kf, f, hash);
         return LV_DROP;
     }
+    if (f->c.state == LV_FLOW_SYN_SENT && before != LV_FLOW_SYN_SENT)
+        lv_kernel_proved(w, &key);
     if (f->c.state != LV_FLOW_SYN_SENT)
         lv_kernel_release(kf, f, hash);
     return verdict;

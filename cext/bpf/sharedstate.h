@@ -19,6 +19,7 @@ static void lv_shared_adopt(struct lv_worker *w, struct lv_half *half, u32 sets_
     w->half.sets_mask = sets_mask;
     w->half.seed = seed;
     w->half.cursor = 0;
+    w->half_stays = 1;
     w->ctx->learning.entry = learned;
 }
 

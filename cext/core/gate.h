@@ -200,7 +200,7 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
     f->c.ttl = k->ip.ttl;
     if (w->ctx->config.out_layer[LV_INSIDE] == LV_L3 && f->c.ttl > 1)
         f->c.ttl--; /* a router's hop */
-    if (e)
+    if (e && !w->half_stays)
         e->flags = 0;
     lv_handshake_start(w, f);
     reason = lv_hold_segment(w, f, k);

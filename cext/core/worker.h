@@ -87,6 +87,7 @@ struct lv_worker {
     u64 quiescent; /* grows whenever the worker holds no pointer into the services */
     struct lv_cookie_keys keys;
     struct lv_halfopen half;
+    u8 half_stays; /* whoever makes a new flow seen elsewhere removes its half-open entry, and not before */
     struct lv_ring syn_ring[LV_SYN_STAGES];
     u64 *count; /* LV_COUNTERS numbers for each service: reasons, then events */
     struct lv_outq outq;

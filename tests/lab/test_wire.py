@@ -12,10 +12,11 @@ import pytest
 from netlab import clients
 from netlab.crafted import FULL_OPTIONS, Options, fresh_port, neighbour_mac, option, payload
 from netlab.session import Lab
-from netlab.streams import connected
+from netlab.streams import connected, read_all, send_and_finish
 from scapy.layers.inet import TCP
 
 REPEATS = 25
+FLIGHTS, FLIGHT_BYTES = 400, 14_000
 REFUSED = (ConnectionRefusedError, ConnectionResetError)
 DIRECT_FACTOR = 1.2
 # A reset that is lost or not accepted shows as TCP's first retransmission: 1 s and more.
@@ -114,6 +115,19 @@ def test_client_that_speaks_first_pays_no_extra_round_trip(lab: Lab, family: int
         capture.settle()
         requests = capture.tcp(lambda p: p.sniffed_on == "sent" and payload(p).startswith(b"GET"))
     assert len(requests) == 1
+
+
+def test_segments_right_behind_the_final_ack_are_all_taken(lab: Lab, family: int) -> None:
+    """A first flight of ten segments comes while the box is still busy with the ACK before them: each is believed."""
+    before = lab.service_status()["cookie_invalid"]
+    with lab.listen(family) as listener:
+        for _ in range(FLIGHTS):
+            with lab.connect(family, listener.getsockname()[1]) as client:
+                send_and_finish(client, bytes(FLIGHT_BYTES))
+                server, _ = listener.accept()
+                with server:
+                    assert len(read_all(server)) == FLIGHT_BYTES
+    assert lab.service_status()["cookie_invalid"] == before
 
 
 def test_frames_keep_the_ends_macs(lab: Lab, family: int, nginx: Path) -> None:  # noqa: ARG001
