@@ -24,7 +24,8 @@ PACKET_LOGIC = (
     "packet", "reason", "service", "siphash", "synack", "translate", "watch",
 )  # fmt: skip
 
-# Files of tests/lab that are about connections, whatever the engine; run once more with the bpf engine.
+# Files of tests/lab that are about connections, whatever the engine; run once more with the bpf engine. The direct way,
+# which they are compared with, is shown once, by the router.
 BPF_IN_THE_LAB = (
     "life", "traffic", "segments", "resets", "wire", "vlan", "flood", "block", "restart", "programs", "stop", "kills",
     "auto",
@@ -95,7 +96,7 @@ def pytest(name: str, folder: str, limit_s: int, *, root: bool = False) -> Part:
 def bpf() -> Part:
     """The BPF programs by themselves, then connections through them in the lab, with less of everything."""
     files = tuple(f"tests/lab/test_{name}.py" for name in BPF_IN_THE_LAB)
-    sizes = ("--mode", "bridge", "--engine", "bpf", "--file-mib", "64", "--flood-syns", "100000")
+    sizes = ("--mode", "bridge", "--engine", "bpf", "--file-mib", "64", "--flood-syns", "100000", "-k", "not direct-")
     programs = Step("bpf programs", (), 300, cases=True, root=True, optional=True)
     lab = Step("bpf in the lab", (), 900, cases=True, root=True, optional=True)
     return Part(
@@ -111,7 +112,8 @@ def lab() -> Part:
     """Real clients and servers around the box: a router with every test, then a host with those it has the ends for."""
     host = Step("host in the lab", (), 600, cases=True, root=True)
     files = tuple(f"tests/lab/test_{name}.py" for name in HOST_IN_THE_LAB)
-    sizes = ("--mode", "host", "--file-mib", "64", "--flood-syns", "100000", "-k", "not flood_of_each_kind")
+    left_out = ("-k", "not direct- and not flood_of_each_kind")
+    sizes = ("--mode", "host", "--file-mib", "64", "--flood-syns", "100000", *left_out)
     return Part(
         "lab",
         (

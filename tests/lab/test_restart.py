@@ -19,7 +19,7 @@ TRANSFER_LIMIT_S = 240.0
 DOWNLOAD_S = 6  # at least: a small file would be through before the first kill
 
 
-@pytest.mark.parametrize("kills", [1, 3])
+@pytest.mark.parametrize("kills", [1, pytest.param(3, marks=pytest.mark.deep)])
 def test_download_survives_kill_and_restart(lab: Lab, family: int, large_file: Path, kills: int) -> None:
     """SIGKILL in the middle, start again: it goes on to its end and is equal."""
     address = lab.server_address(family)
