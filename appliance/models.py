@@ -2,6 +2,7 @@
 
 Owns the keys, their bounds and their defaults. Built by config.py only; read everywhere. Every number here is bounded,
 so that memory is (memory.py). A field's description completes the sentence "... would be right" when it is missing.
+The text below each field is what the operator reads of it: `make docs` makes reference, schema and man page of them.
 Must not know places in files, nor what is done with a value.
 """
 
@@ -9,81 +10,34 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainValidator,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-from appliance.addresses import (
-    ALL_PORTS,
-    AddressRange,
-    PortRange,
-    merge_addresses,
-    merge_ports,
-    parse_addresses,
-    parse_ports,
+from appliance.addresses import merge_addresses
+from appliance.errors import WrongValue
+from appliance.fields import (
+    SOCKET_NAME,
+    AbsolutePath,
+    Address,
+    Addresses,
+    DropOrPass,
+    Flag,
+    GroupName,
+    Interface,
+    Ports,
+    RuntimeDir,
+    ServiceName,
+    Vlans,
 )
-from appliance.errors import WrongValue, shown
-from appliance.values import (
-    absolute_path,
-    choice,
-    duration,
-    flag,
-    group_name,
-    interface,
-    service_name,
-    size,
-    size_text,
-    whole,
-    window_scale,
-)
+from appliance.values import choice, duration, size, size_text, whole, window_scale
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MAX_QUEUE = 65535
 MAX_WORKERS = 64
 MAX_SERVICES = 16382  # LV_SERVICES_MAX, less the number of none and that of the excepted hosts
-MAX_ITEMS = 65536
 MAX_TRAP_S = 30 * 86400
-SOCKET_NAME = "control.sock"
 LOOPBACK = "lo"  # in mode host the servers are sockets of this machine
-MAX_SOCKET_BYTES = 107  # sun_path without its end mark, unix(7)
-
-
-def _address(value: object) -> AddressRange:
-    if isinstance(value, str):
-        return parse_addresses(value)
-    quotes = ", in quotes" if isinstance(value, dict | tuple) else ""
-    right = f"an address like 192.0.2.1 or 2001:db8::1{quotes}"
-    raise WrongValue(f"{shown(value)} is not an address", right)
-
-
-def _ports(value: object) -> object:
-    if value == "all":
-        return (str(ALL_PORTS),)
-    if isinstance(value, int | str) and not isinstance(value, bool):
-        ports = parse_ports(value)  # a mistake in the port itself comes first
-        raise WrongValue(f"{ports} is not a list", f"[{ports}], or all")
-    return value
-
-
-def _vlans(value: object) -> object:
-    return value if isinstance(value, tuple) else (value,)
-
-
-def _many(items: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not items:
-        raise WrongValue("is an empty list", "at least one entry")
-    if len(items) > MAX_ITEMS:
-        right = f"at most {MAX_ITEMS}, joined to prefixes or ranges"
-        raise WrongValue(f"has {len(items)} entries", right)
-    return items
 
 
 def _frozen_services(services: Mapping[str, "Service"]) -> Mapping[str, "Service"]:
@@ -95,28 +49,8 @@ def _frozen_services(services: Mapping[str, "Service"]) -> Mapping[str, "Service
     return MappingProxyType(dict(services))
 
 
-def _runtime_dir(value: object) -> Path:
-    path = absolute_path(value)
-    if len(bytes(path / SOCKET_NAME)) > MAX_SOCKET_BYTES:
-        right = f"a path of at most {MAX_SOCKET_BYTES - len(SOCKET_NAME) - 1} bytes"
-        raise WrongValue(f"{shown(value)} is too long to hold a socket", right)
-    return path
-
-
 def _cores() -> int:
     return min(len(os.sched_getaffinity(0)), MAX_WORKERS)
-
-
-Flag = Annotated[bool, PlainValidator(flag)]
-Interface = Annotated[str, PlainValidator(interface)]
-ServiceName = Annotated[str, PlainValidator(service_name)]
-GroupName = Annotated[str, PlainValidator(group_name)]
-Address = Annotated[AddressRange, PlainValidator(_address)]
-Port = Annotated[PortRange, PlainValidator(parse_ports)]
-Vlan = Annotated[int, PlainValidator(whole(1, 4094))]
-AbsolutePath = Annotated[Path, PlainValidator(absolute_path)]
-RuntimeDir = Annotated[Path, PlainValidator(_runtime_dir)]
-DropOrPass = Annotated[Literal["drop", "pass"], PlainValidator(choice("drop", "pass"))]
 
 
 class Model(BaseModel):
@@ -134,10 +68,15 @@ class ServerOptions(Model):
     """
 
     mss: Annotated[int, PlainValidator(whole(88, 65495))] = 1460
+    """Largest segment the servers take: bytes of TCP payload over IPv4; over IPv6 20 less are announced."""
     wscale: Annotated[int | None, PlainValidator(window_scale)] = 7
+    """Window scale, a shift count; `none`: the servers do no window scaling."""
     sack: Flag = True
+    """Whether the servers do selective acknowledgement."""
     timestamps: Flag = True
+    """Whether the servers do TCP timestamps."""
     pin: Flag = False
+    """`true`: these values hold whatever a server answers, for example where servers behind one address differ."""
 
 
 class AttackMarks(Model):
@@ -149,10 +88,15 @@ class AttackMarks(Model):
     """
 
     high_syns_per_s: Annotated[int, PlainValidator(whole(1, 10_000_000))] = 1000
+    """More unfinished SYNs a second than this begin an attack; with `protect: auto` all SYNs count, finished or not."""
     low_syns_per_s: Annotated[int, PlainValidator(whole(1, 10_000_000))] = 500
+    """The attack is over when fewer than this come for `quiet_s`."""
     high_unfinished_percent: Annotated[int, PlainValidator(whole(1, 100))] = 80
+    """A larger share of unfinished SYNs begins an attack, among 100 SYNs or more in 5 s; 100: never."""
     low_unfinished_percent: Annotated[int, PlainValidator(whole(1, 100))] = 50
+    """The attack is over when the share is smaller than this for `quiet_s`."""
     quiet_s: Annotated[int, PlainValidator(whole(1, 86400))] = 30
+    """So many seconds both values have to be below their low marks."""
 
     @model_validator(mode="after")
     def _low_is_not_above_high(self) -> Self:
@@ -171,28 +115,43 @@ class Service(Model):
     With `trap` nobody is served: who completes a handshake is blocked for so long, in seconds.
     """
 
-    addresses: Annotated[tuple[Address, ...], AfterValidator(_many)] = Field(
-        description="a list of addresses, prefixes and ranges, for example [192.0.2.0/24]"
-    )
-    ports: Annotated[tuple[Port, ...], BeforeValidator(_ports), AfterValidator(_many), AfterValidator(merge_ports)] = (
-        Field(description="a list of ports and ranges, for example [80, 8000-8100], or all")
-    )
-    vlan: Annotated[tuple[Vlan, ...], BeforeValidator(_vlans), AfterValidator(_many)] | None = None
+    addresses: Addresses = Field(description="a list of addresses, prefixes and ranges, for example [192.0.2.0/24]")
+    """The servers: addresses, prefixes and ranges of either family. IPv6 is best put in quotes."""
+    ports: Ports = Field(description="a list of ports and ranges, for example [80, 8000-8100], or all")
+    """The ports they serve, or `all`. No two services may share an address, a port and a VLAN."""
+    vlan: Vlans | None = None
+    """Only frames with one of these tags; without the key, any frame. Of two tags the outer one is looked at first.
+    With `mode: bridge` only.
+    """
     protect: Annotated[Literal["always", "auto", "off"], PlainValidator(choice("always", "auto", "off"))] = "always"
+    """`always`: every connection is opened through the box. `auto`: only during an attack, else connections are watched
+    and pass. `off`: the service is left alone.
+    """
     attack: AttackMarks = AttackMarks()
+    """When an attack begins, and when it is over."""
     window: Annotated[Literal["real", "zero"], PlainValidator(choice("real", "zero"))] = "real"
+    """`real`: clients may send data at once, and the box holds it until the server has answered. `zero`: clients wait
+    until the server has answered.
+    """
     fragments: DropOrPass = "drop"
+    """What becomes of IP fragments: a SYN in pieces cannot be answered."""
     trap: Annotated[int | None, PlainValidator(duration(1, MAX_TRAP_S))] = None
+    """Nobody is served: who completes a handshake is blocked for so long. With `protect: always` only."""
     server: ServerOptions = ServerOptions()
+    """What the servers are assumed to offer until one of them has answered."""
 
 
 class Limits(Model):
     """What bounds the memory of the data plane: entries of the tables, bytes of early data."""
 
     flows: Annotated[int, PlainValidator(whole(1024, 1 << 24))] = 262144
+    """Open connections. When all are taken, new clients wait: TCP repeats their packets."""
     half_open: Annotated[int, PlainValidator(whole(256, 1 << 22))] = 65536
+    """Handshakes remembered with all their options; those beyond are carried by their cookies alone."""
     hold_per_flow: Annotated[int, PlainValidator(size(2 * KIB, MIB))] = 64 * KIB
+    """Early data held for one connection until its server has answered."""
     hold_total: Annotated[int, PlainValidator(size(64 * KIB, 16 * GIB))] = 64 * MIB
+    """Early data held for all connections together."""
 
     @model_validator(mode="after")
     def _one_fits_into_all(self) -> Self:
@@ -213,11 +172,19 @@ class Nfqueue(Model):
     """
 
     first_queue: Annotated[int, PlainValidator(whole(0, MAX_QUEUE))] = 0
+    """Number of the first queue; there are two for each of `queues`, without gaps."""
     queues: Annotated[int, PlainValidator(whole(1, MAX_WORKERS))] = Field(default_factory=_cores)
+    """Worker threads, each with a queue for SYNs and one for everything else. Default: one for each processor."""
     length: Annotated[int, PlainValidator(whole(64, 1 << 20))] = 16384
+    """Packets that a queue holds."""
     when_full: DropOrPass = "drop"
+    """What becomes of a packet when its queue is full. `pass`: it passes unseen, so a flood of SYNs would too."""
     without_daemon: DropOrPass = "drop"
+    """What becomes of packets of services when no daemon runs. `pass`: all pass unseen, and open connections that were
+    translated stand still.
+    """
     on_stop: Annotated[Literal["remove", "keep"], PlainValidator(choice("remove", "keep"))] = "remove"
+    """The rules, when the daemon is stopped; kept, they follow `without_daemon`."""
 
     @model_validator(mode="after")
     def _last_queue_exists(self) -> Self:
@@ -248,9 +215,15 @@ class Bpf(Model):
     """
 
     pin_dir: AbsolutePath | None = None
+    """Where programs and maps are kept: a bpf file system, mounted there if need be. Default: the folder bpf of
+    `runtime_dir`.
+    """
     without_daemon: DropOrPass = "drop"
+    """What becomes of new connections when no daemon runs; open ones go on in any case."""
     heartbeat_late_ms: Annotated[int, PlainValidator(whole(100, 60000))] = 2000
+    """A daemon without a sign of life for so long counts as absent."""
     on_stop: Annotated[Literal["remove", "keep"], PlainValidator(choice("remove", "keep"))] = "keep"
+    """The programs, when the daemon is stopped; kept, they follow `without_daemon`."""
 
 
 class Hook(Model):
@@ -259,13 +232,16 @@ class Hook(Model):
     """
 
     command: AbsolutePath | None = None
+    """The program. Default: none."""
     timeout_s: Annotated[int, PlainValidator(whole(1, 300))] = 10
+    """So many seconds it may take; then it is ended."""
 
 
 class Cookie(Model):
     """Where the secret of the cookies is; boxes with the same secret accept each other's cookies."""
 
     secret_file: AbsolutePath | None = None
+    """Made when missing. Default: the file secret in `state_dir`."""
 
 
 class Control(Model):
@@ -276,30 +252,52 @@ class Control(Model):
     """
 
     readers: GroupName | None = None
+    """Members may ask (`levee status`). Default: the group levee runs in."""
     changers: GroupName | None = None
+    """Members may change too, if they are readers as well. Default: nobody but root."""
 
 
 class Config(Model):
     """The whole file."""
 
     version: Annotated[Literal[1], PlainValidator(whole(1, 1))] = Field(description="version: 1")
+    """The version of this format."""
     mode: Annotated[Literal["bridge", "routed", "host"], PlainValidator(choice("bridge", "routed", "host"))] = "bridge"
+    """`bridge`: a bump in the wire without an address. `routed`: a gateway. `host`: protects sockets of its own
+    machine.
+    """
     engine: Annotated[Literal["auto", "bpf", "nfqueue"], PlainValidator(choice("auto", "bpf", "nfqueue"))] = "auto"
+    """What looks at the packets. `auto`: bpf where mode, kernel and interfaces allow it, else nfqueue; `levee status`
+    says which and why.
+    """
     outside: Interface = Field(description="the interface towards the clients")
+    """The interface towards the clients."""
     inside: Interface = LOOPBACK  # mode host only; else it has to be named
+    """The interface towards the servers; needed with `mode: bridge` and `routed`, and refused with `mode: host`."""
     bridge: Interface | None = None
+    """The bridge that has both interfaces as ports; needed with `mode: bridge`, and refused elsewhere."""
     services: Annotated[Mapping[ServiceName, Service], AfterValidator(_frozen_services)] = Field(
         description="at least one service"
     )
+    """What is protected. A name is your choice: it appears in status, log and metrics."""
     excepted: Annotated[tuple[Address, ...], AfterValidator(merge_addresses)] = Field((), alias="except")
+    """Hosts, on either side, whose packets are never touched. Default: none."""
     limits: Limits = Limits()
+    """What bounds the memory of the data plane."""
     nfqueue: Nfqueue = Field(default_factory=Nfqueue)
+    """The queues of the nfqueue engine."""
     bpf: Bpf = Bpf()
+    """The programs of the bpf engine. With `mode: bridge` only."""
     cookie: Cookie = Cookie()
+    """The secret of the cookies; boxes with the same secret accept each other's cookies."""
     on_attack: Hook = Hook()
+    """A program of yours that is told of each attack."""
     control: Control = Control()
+    """Who may use the control socket besides root."""
     runtime_dir: RuntimeDir = Path("/run/levee")
+    """Control socket, flows, programs: what does not outlive a boot."""
     state_dir: AbsolutePath = Path("/var/lib/levee")
+    """Secret, learned servers, events, history: what does."""
 
     @property
     def secret_file(self) -> Path:

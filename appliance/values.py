@@ -1,12 +1,15 @@
 """Single values of the configuration: numbers in bounds, sizes with units, names, paths, choices.
 
-Owns the reading of one value: what is accepted and the sentence for what is not. Called by models.py through pydantic.
-Every function raises WrongValue. Must not know keys, places in files, or other values.
+Owns the reading of one value: what is accepted, also as JSON Schema (tools/reference makes the documentation and the
+schema for editors from it), and the sentence for what is not. Called by models.py through pydantic. Every reader raises
+WrongValue. Must not know keys, places in files, or other values.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 from appliance.errors import WrongValue, shown
 
@@ -22,10 +25,41 @@ DURATION_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 MAX_WSCALE = 14  # RFC 7323 section 2.3
 MAX_PATH_BYTES = 4000
 
+Read_co = TypeVar("Read_co", covariant=True)
+Schema = Mapping[str, object]
 
-def whole(low: int, high: int) -> Callable[[object], int]:
+
+@dataclass(frozen=True, slots=True, eq=False)  # a reader equals itself only: typing hashes it
+class Reader(Generic[Read_co]):
+    """How one value of the file is read, what it may be, and how it is written.
+
+    `schema` is JSON Schema (draft 2020-12) without the checks that it cannot say; its `description`, where there is
+    one, completes the sentence "the value is ...".
+    """
+
+    read: Callable[[object], Read_co]
+    schema: Schema
+    text: Callable[[Any], str] = str
+
+    def __call__(self, value: object) -> Read_co:
+        """The value, or WrongValue."""
+        return self.read(value)
+
+
+def accepts(schema: Schema) -> Callable[[Callable[[object], Read_co]], Reader[Read_co]]:
+    """Makes a Reader of a function."""
+    return lambda read: Reader(read, schema)
+
+
+def pattern(expression: re.Pattern[str]) -> str:
+    """An expression of this file as the ECMA 262 dialect of JSON Schema has it."""
+    return f"^{expression.pattern.removesuffix(chr(92) + 'Z')}$"
+
+
+def whole(low: int, high: int) -> Reader[int]:
     """A whole number from `low` to `high`."""
 
+    @accepts({"type": "integer", "minimum": low, "maximum": high})
     def read(value: object) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
@@ -35,6 +69,12 @@ def whole(low: int, high: int) -> Callable[[object], int]:
     return read
 
 
+@accepts(
+    {
+        "anyOf": [{"type": "integer", "minimum": 0, "maximum": MAX_WSCALE}, {"const": "none"}],
+        "description": f"a shift count from 0 to {MAX_WSCALE}, or `none`",
+    }
+)
 def window_scale(value: object) -> int | None:
     """A shift count of RFC 7323, or none: no window scaling."""
     if value == "none":
@@ -52,7 +92,7 @@ def size_text(size_bytes: int) -> str:
     return f"{size_bytes // scale}{unit}"
 
 
-def size(low_bytes: int, high_bytes: int) -> Callable[[object], int]:
+def size(low_bytes: int, high_bytes: int) -> Reader[int]:
     """A size in bytes, written with its unit: B, KiB, MiB or GiB."""
 
     def read(value: object) -> int:
@@ -67,7 +107,8 @@ def size(low_bytes: int, high_bytes: int) -> Callable[[object], int]:
             raise WrongValue(f"{value} is out of bounds", right)
         return size_bytes
 
-    return read
+    words = f"a size with its unit (B, KiB, MiB, GiB), {size_text(low_bytes)} to {size_text(high_bytes)}"
+    return Reader(read, {"type": "string", "pattern": pattern(SIZE), "description": words}, size_text)
 
 
 def duration_text(seconds: int) -> str:
@@ -76,7 +117,7 @@ def duration_text(seconds: int) -> str:
     return f"{seconds // scale}{unit}"
 
 
-def duration(low_s: int, high_s: int) -> Callable[[object], int]:
+def duration(low_s: int, high_s: int) -> Reader[int]:
     """A time in seconds, written with its unit: s, m, h or d."""
 
     def read(value: object) -> int:
@@ -89,9 +130,11 @@ def duration(low_s: int, high_s: int) -> Callable[[object], int]:
             raise WrongValue(f"{shown(value)} is out of bounds", right)
         return seconds
 
-    return read
+    words = f"a time with its unit (s, m, h, d), {duration_text(low_s)} to {duration_text(high_s)}"
+    return Reader(read, {"type": "string", "pattern": pattern(DURATION), "description": words}, duration_text)
 
 
+@accepts({"type": "boolean"})
 def flag(value: object) -> bool:
     """true or false, nothing else."""
     if isinstance(value, bool):
@@ -99,10 +142,11 @@ def flag(value: object) -> bool:
     raise WrongValue(f"{shown(value)} is not a boolean", "true or false")
 
 
-def choice(*words: str) -> Callable[[object], str]:
+def choice(*words: str) -> Reader[str]:
     """One of a few words."""
     right = " or ".join((", ".join(words[:-1]), words[-1])) if len(words) > 1 else words[0]
 
+    @accepts({"enum": list(words)})
     def read(value: object) -> str:
         if isinstance(value, str) and value in words:
             return value
@@ -111,6 +155,7 @@ def choice(*words: str) -> Callable[[object], str]:
     return read
 
 
+@accepts({"type": "string", "maxLength": 15, "description": "the name of a network interface"})
 def interface(value: object) -> str:
     """The name of a network interface; whether it exists is not asked."""
     if isinstance(value, str) and INTERFACE_NAME.match(value) and value not in (".", ".."):
@@ -121,6 +166,7 @@ def interface(value: object) -> str:
     raise WrongValue(f"{shown(value)} is not the name of an interface", right)
 
 
+@accepts({"type": "string", "pattern": pattern(GROUP_NAME), "description": "the name of a group"})
 def group_name(value: object) -> str:
     """The name of a group of users; whether it exists is not asked."""
     if isinstance(value, str) and GROUP_NAME.match(value):
@@ -128,6 +174,7 @@ def group_name(value: object) -> str:
     raise WrongValue(f"{shown(value)} is not the name of a group", "a name like adm or levee-admin")
 
 
+@accepts({"type": "string", "pattern": "^/", "description": "a path from the root"})
 def absolute_path(value: object) -> Path:
     """The path of a file or folder, from the root."""
     if (
@@ -141,6 +188,13 @@ def absolute_path(value: object) -> Path:
     raise WrongValue(f"{shown(value)} is not an absolute path", "a path that begins with / and has no ..")
 
 
+@accepts(
+    {
+        "type": "string",
+        "pattern": pattern(SERVICE_NAME),
+        "description": "a name: up to 32 letters, digits, - and _, the first a letter or digit",
+    }
+)
 def service_name(value: object) -> str:
     """The name of a service: it appears in screens, metrics and logs."""
     if isinstance(value, str) and SERVICE_NAME.match(value):
