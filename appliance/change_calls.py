@@ -5,10 +5,11 @@ of daemon.py. Must not know how a change is made.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from appliance import config as configuration
 from appliance.changes import Applied, Changes, Request
-from appliance.errors import OperatorError
+from appliance.errors import ConfigError, OperatorError, Problem
 from appliance.report import ConfigurationReport, PendingReport
 from appliance.roles import Role
 from appliance.varlink import Call, Method, Parameters
@@ -57,6 +58,11 @@ def _applied(applied: Applied) -> Parameters:
     return {"number": applied.number, "restarts": list(applied.restarts), "set_aside": applied.set_aside}
 
 
+def problem_report(problem: Problem) -> Parameters:
+    """A mistake and its place, as in Check."""
+    return asdict(problem)
+
+
 class ChangeCalls:
     """The methods around one Changes."""
 
@@ -69,6 +75,7 @@ class ChangeCalls:
             "Apply": Method(self._apply, Role.CHANGER, slow=True),
             "Confirm": Method(self._confirm, Role.CHANGER, slow=True),
             "Rollback": Method(self._rollback, Role.CHANGER, slow=True),
+            "Check": Method(self._check, Role.CHANGER, slow=True),
             "History": Method(self._history, slow=True),
             "Configuration": Method(self._configuration, slow=True),
         }
@@ -76,6 +83,13 @@ class ChangeCalls:
     def _apply(self, call: Call) -> Parameters:
         text = call.text("text", "", most=configuration.MAX_FILE_BYTES)
         return _applied(self._changes.apply(text.encode("utf-8") if text else None, _request(call, 120)))
+
+    def _check(self, call: Call) -> Parameters:
+        text = call.text("text", most=configuration.MAX_FILE_BYTES)
+        try:
+            return {"problems": [], "restarts": self._changes.restarts_for(text.encode("utf-8"))}
+        except ConfigError as error:
+            return {"problems": [problem_report(one) for one in error.problems], "restarts": []}
 
     def _confirm(self, _call: Call) -> Parameters:
         return {"number": self._changes.confirm()}

@@ -144,6 +144,10 @@ class Changes:
         LOG.info("configuration %d is confirmed", pending.number)
         return pending.number
 
+    def restarts_for(self, data: bytes) -> list[str]:
+        """The keys for which the parts would be made anew to put `data` in force. Raises ConfigError."""
+        return fixed_differences(self._at_work().config, configuration.loads(data, str(self.path)))
+
     def rollback(self, number: int | None, request: Request) -> Applied:
         """Back to an entry, by default what is on trial is taken back, else the one before. Raises OperatorError."""
         if self.pending and number is None:

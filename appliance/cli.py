@@ -78,6 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     stop.add_argument("--detach", action="store_true", help="leave nothing in the kernel, even if no daemon runs")
     stop.add_argument("-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s")
 
+    bypass = commands.add_parser("bypass", help="protect nobody for a while, with the configuration as it is")
+    bypass.add_argument("switch", choices=("on", "off"))
+    bypass.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
+
     events = commands.add_parser("events", help="the attacks there were, and which limit they crossed")
     events.add_argument("--json", action="store_true", help="everything, for programs")
     events.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")

@@ -22,13 +22,14 @@ from pathlib import Path
 
 from systemd import daemon as systemd
 
-from appliance import backends, engines, flows, preflight, signals
+from appliance import backends, engines, flows, links, preflight, signals
 from appliance import config as configuration
 from appliance.attack import Attacks
 from appliance.blocking import Blocking
 from appliance.change_calls import ChangeCalls, configuration_report
 from appliance.changes import Changes
 from appliance.control import ControlServer
+from appliance.engine import reasons
 from appliance.errors import ConfigError, OperatorError
 from appliance.events import Events
 from appliance.instance import only_one
@@ -121,11 +122,13 @@ class Daemon:
         """The table: every method of org.levee.varlink, who may call it, and what answers."""
         return {
             "Status": Method(self._status),
+            "Reasons": Method(lambda _call: {"reasons": reasons()}),
             "Backends": Method(self._known_backends),
             "Events": Method(self._attack_events),
             **ChangeCalls(self._changes).methods(),
             "Flows": Method(lambda call: flows.page(self._running.engine, call)),
             "Stop": Method(self._leave, Role.CHANGER),
+            "Bypass": Method(self._bypass, Role.CHANGER, slow=True),
             "BlockAdd": Method(self._blocking.add, Role.CHANGER, slow=True),
             "BlockDelete": Method(self._blocking.delete, Role.CHANGER, slow=True),
             "BlockList": Method(self._blocking.entries),
@@ -210,7 +213,7 @@ class Daemon:
         engine = self._running.engine
         guards = engine.guards()
         changes = self._attacks.look(engine.counters()["services"], now_s, self._running.config.services, guards)
-        for change in changes:
+        for change in changes if not self._running.bypass else ():
             with contextlib.suppress(KeyError):  # a job may have taken the service, or its `auto`, away just now
                 engine.set_guard(change.service, on=not change.over)
         self._events.take(changes)
@@ -258,6 +261,10 @@ class Daemon:
         self._leaving = True
         return {}
 
+    def _bypass(self, call: Call) -> Parameters:
+        self._running.set_bypass(on=call.flag("on"))
+        return {}
+
     def _known_backends(self, _call: Call) -> Parameters:
         return {"backends": backends.report(self._running.engine.backends(), self._running.config)}
 
@@ -278,6 +285,8 @@ class Daemon:
             engine_reason=running.chosen.reason,
             steering=running.steering.description,
             uptime_s=int(now_s - self._started_s),
+            bypass=running.bypass,
+            links=links.report(running.config),
             configuration=configuration_report(self._changes),
             problems=self._watch.problems(now_s),
             attacks=self._attacks.open,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from appliance.addresses import AddressRange
 from appliance.errors import OperatorError
 from appliance.models import Config, Service
-from cext.dataplane import Dataplane, DataplaneConfig, ServiceSpec, StateError
+from cext.dataplane import DROP_REASONS, Dataplane, DataplaneConfig, ServiceSpec, StateError
 from cext.errors import EngineError
 from cext.nfqueue import QueueWorker
 
@@ -29,6 +29,11 @@ TABLE_NAME = "flows"
 EXCEPT_NAME = " except"  # no service can be called so
 IPV4_MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
 IPV6_HEADER_EXTRA_BYTES = 20
+
+
+def reasons() -> dict[str, str]:
+    """Why packets are not forwarded: every name, with a sentence."""
+    return dict(DROP_REASONS)
 
 
 def dataplane_config(config: Config, secret: bytes, *, kernel: bool = False) -> DataplaneConfig:

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 DONE = 0
 ATTACK = 1
-DEGRADED = 2
+DEGRADED = 2  # bypass too: nobody is protected
 ERROR = 3  # explained on stderr; wrong arguments too
 INTERRUPTED = 130  # as a shell says it: 128 + SIGINT
 
 
 def of_state(state: State) -> int:
     """What `levee status` exits with."""
-    return {"PROTECTING": DONE, "ATTACK": ATTACK, "DEGRADED": DEGRADED}[state]
+    return {"PROTECTING": DONE, "ATTACK": ATTACK, "DEGRADED": DEGRADED, "BYPASS": DEGRADED}[state]

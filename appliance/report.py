@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cext.dataplane import AllCounters, Counters, Occupancy
     from cext.nfqueue import QueueStats
 
-State = Literal["PROTECTING", "ATTACK", "DEGRADED"]
+State = Literal["PROTECTING", "ATTACK", "DEGRADED", "BYPASS"]
 
 
 class UsageReport(TypedDict):
@@ -67,6 +67,13 @@ class AttackReport(TypedDict):
     peak_per_s: int
 
 
+class LinkReport(TypedDict):
+    """An interface; up: it has a carrier."""
+
+    name: str
+    up: bool
+
+
 class PendingReport(TypedDict):
     """A configuration on trial: unless it is confirmed, `back_to` is in force again in `left_s`."""
 
@@ -98,6 +105,7 @@ class StatusReport(TypedDict):
     steering: str
     uptime_s: int
     state: State
+    links: dict[str, LinkReport]
     configuration: ConfigurationReport
     problems: list[str]
     attacks: dict[str, AttackReport]
@@ -111,12 +119,12 @@ class StatusReport(TypedDict):
     queues: list[QueueReport]
 
 
-def service_report(protect: str, counters: Counters, *, guard: bool = False) -> ServiceReport:
+def service_report(protect: str, counters: Counters, *, guard: bool = False, bypass: bool = False) -> ServiceReport:
     """One service; `counters` are its own. guard: with `protect: auto`, whether it is protected just now."""
     events = counters["events"]
     return {
         "protect": protect,
-        "protected": protect == "always" or (protect == "auto" and guard),
+        "protected": not bypass and (protect == "always" or (protect == "auto" and guard)),
         "syn_received": events["syn_received"],
         "synack_sent": events["synack_sent"],
         "cookie_valid": events["cookie_valid"],
@@ -147,6 +155,8 @@ def status_report(
     engine_reason: str,
     steering: str,
     uptime_s: int,
+    bypass: bool,
+    links: dict[str, LinkReport],
     configuration: ConfigurationReport,
     problems: Sequence[str],
     attacks: Mapping[str, Attack],
@@ -168,7 +178,8 @@ def status_report(
         "engine_reason": engine_reason,
         "steering": steering,
         "uptime_s": uptime_s,
-        "state": "DEGRADED" if problems else "ATTACK" if attacks else "PROTECTING",
+        "state": "BYPASS" if bypass else "DEGRADED" if problems else "ATTACK" if attacks else "PROTECTING",
+        "links": links,
         "configuration": configuration,
         "problems": list(problems),
         "attacks": {
@@ -183,7 +194,9 @@ def status_report(
         "half_open": {"used": occupancy["half_open_used"], "capacity": occupancy["half_open_capacity"]},
         "hold": {"bytes": occupancy["hold_bytes_used"], "capacity": occupancy["hold_bytes_capacity"]},
         "services": {
-            name: service_report(service.protect, counters["services"][name], guard=guards.get(name, False))
+            name: service_report(
+                service.protect, counters["services"][name], guard=guards.get(name, False), bypass=bypass
+            )
             for name, service in config.services.items()
             if name in counters["services"]
         },

@@ -11,6 +11,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from appliance import rules
+from appliance.bypass import Flag, bypassed
 from appliance.errors import OperatorError
 from appliance.models import Config
 
@@ -46,8 +47,36 @@ class Running:
         # Services whose packets are still steered although they are no longer protected: their open connections have
         # to be translated to their end. After a restart that may be any that is off.
         self._draining: tuple[Service, ...] = ()
+        self._bypass = Flag(config.runtime_dir)
+        if self._bypass.up:
+            LOG.warning("bypass is on: nobody is protected until: levee bypass off")
+            self._serve(config)
         if self.has_flows():
             self._draining = tuple(service for service in config.services.values() if service.protect == "off")
+
+    @property
+    def bypass(self) -> bool:
+        """Whether nobody is protected, whatever the configuration says."""
+        return self._bypass.up
+
+    def set_bypass(self, *, on: bool) -> None:
+        """Open connections go on either way. Raises OperatorError, and then it is as it was."""
+        if on == self._bypass.up:
+            raise OperatorError(f"bypass is {'on' if on else 'off'} already", "see: levee status")
+        self._bypass.set(up=on)
+        self._serve(self.config)
+        LOG.warning(
+            "bypass is on: nobody is protected" if on else "bypass is off: services are protected as configured"
+        )
+
+    def _serve(self, config: Config) -> None:
+        """Gives the engine its services: as configured, or all of them only watched."""
+        if not self._bypass.up:
+            self.engine.set_services(config)
+            return
+        self.engine.set_services(bypassed(config))
+        for name in self.engine.guards():
+            self.engine.set_guard(name, on=False)
 
     def has_flows(self) -> bool:
         """Whether any connection is open through the box."""
@@ -90,13 +119,13 @@ class Running:
         steered = self._steered()
         following = self.config.model_copy(update={name: getattr(wanted, name) for name in CHANGEABLE})
         protected = rules.steered_services(following)
-        self.engine.set_services(following)
+        self._serve(following)
         self.config = following
         self._draining = tuple(one for one in steered if one not in protected) if self.has_flows() else ()
         try:
             self.steer()
         except OperatorError:
-            self.engine.set_services(before[0])
+            self._serve(before[0])
             self.config, self._draining = before
             raise
         return fixed_differences(self.config, wanted)

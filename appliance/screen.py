@@ -138,6 +138,11 @@ def _attacks(attacks: Mapping[str, AttackReport]) -> list[str]:
     return lines + ([f"{'':<10}and {len(worst) - MAX_ATTACKS} more"] if len(worst) > MAX_ATTACKS else [])
 
 
+def _bypass(status: StatusReport) -> list[str]:
+    text = "nobody is protected, new connections go straight to the servers, until: levee bypass off"
+    return _wrapped("bypass", text) if status["state"] == "BYPASS" else []
+
+
 def _configuration(found: ConfigurationReport) -> list[str]:
     """Nothing while all is settled."""
     lines = []
@@ -162,6 +167,7 @@ def render(status: StatusReport, since: tuple[StatusReport, float] | None = None
             f"levee {status['version']}  {status['state']}  mode {status['mode']}  engine {status['engine']}"
             f"  up {duration(status['uptime_s'])}"
         ),
+        *_bypass(status),
         *(line for problem in status["problems"] for line in _wrapped("problem", problem)),
         *_attacks(status["attacks"]),
         *_configuration(status["configuration"]),

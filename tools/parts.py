@@ -28,7 +28,7 @@ PACKET_LOGIC = (
 # which they are compared with, is shown once, by the router.
 BPF_IN_THE_LAB = (
     "life", "traffic", "segments", "resets", "wire", "vlan", "flood", "block", "restart", "programs", "stop", "kills",
-    "auto",
+    "auto", "bypass",
 )  # fmt: skip
 # Files of tests/lab that need no server made of packets: those that a host, whose servers are its own, can pass.
 HOST_IN_THE_LAB = ("host", "traffic", "life", "flood", "reload")
