@@ -56,6 +56,9 @@ test-kills: build ## the daemon killed 100 times during 50 downloads, bridge mod
 test-guest: build ## the same in bridge mode, on a Debian kernel in QEMU
 	@$(PY) tools/suite.py guest
 
+docs: build ## write what is generated: reference pages, manual pages, the schema for editors
+	@$(PY) tools/docs.py
+
 fuzz-long: build ## fuzz targets, 10 million executions each
 	@$(PY) tests/fuzz/run.py --runs 10000000
 
@@ -97,4 +100,4 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@touch $@
 
 .PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-kills test-guest \
-	fuzz-long behaviour bench lab lab-down guest setup build format clean
+	docs fuzz-long behaviour bench lab lab-down guest setup build format clean

@@ -45,7 +45,8 @@ def _confirm(text: str) -> int:
     return value
 
 
-def _parser() -> argparse.ArgumentParser:
+def argument_parser() -> argparse.ArgumentParser:
+    """Every command with its arguments; the manual page is made of it."""
     parser = Parser(prog="levee", description="SYN-flood appliance.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -180,7 +181,7 @@ def _block(block: argparse.ArgumentParser) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    chosen = _parser().parse_args(arguments)
+    chosen = argument_parser().parse_args(arguments)
     name = f"{chosen.command}_" if keyword.iskeyword(chosen.command) else chosen.command
     command = importlib.import_module(f"appliance.commands.{name}")
     try:

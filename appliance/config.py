@@ -149,7 +149,20 @@ def _field(path: KeyPath) -> FieldInfo | None:
 def _nearest(path: KeyPath) -> str:
     known = sorted(_fields(_model(path[:-1])))
     close = difflib.get_close_matches(str(path[-1]).lower(), known, n=1)
-    return close[0] if close else f"one of {', '.join(known)}"
+    if close:
+        return close[0]
+    return next(_elsewhere(Config, str(path[-1])), f"one of {', '.join(known)}")
+
+
+def _elsewhere(model: type[BaseModel], key: str, path: str = "") -> Iterator[str]:
+    """Where a key of this name may stand."""
+    for name, field in _fields(model).items():
+        if name == key:
+            yield f"{path}{name}"
+        inner = _inner_model(field.annotation)
+        if inner is not None:
+            below = f"{path}{name}.NAME." if get_origin(field.annotation) is Mapping else f"{path}{name}."
+            yield from _elsewhere(inner, key, below)
 
 
 def _across(document: Document) -> Iterator[Problem]:

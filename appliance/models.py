@@ -281,7 +281,7 @@ class Config(Model):
     )
     """What is protected. A name is your choice: it appears in status, log and metrics."""
     excepted: Annotated[tuple[Address, ...], AfterValidator(merge_addresses)] = Field((), alias="except")
-    """Hosts, on either side, whose packets are never touched. Default: none."""
+    """Hosts, on either side, whose packets are never touched."""
     limits: Limits = Limits()
     """What bounds the memory of the data plane."""
     nfqueue: Nfqueue = Field(default_factory=Nfqueue)

@@ -1,6 +1,6 @@
 """Single values of the configuration: numbers in bounds, sizes with units, names, paths, choices.
 
-Owns the reading of one value: what is accepted, also as JSON Schema (tools/reference makes the documentation and the
+Owns the reading of one value: what is accepted, also as JSON Schema (tools/docs.py makes the documentation and the
 schema for editors from it), and the sentence for what is not. Called by models.py through pydantic. Every reader raises
 WrongValue. Must not know keys, places in files, or other values.
 """

@@ -96,10 +96,7 @@ SINGLE = {
     ),
     "key of a service at the top": (
         GOOD + "ports: [80]\n",
-        (
-            "9:1: ports: is not a known key, one of bpf, bridge, control, cookie, engine, except, inside, limits, "
-            "mode, nfqueue, on_attack, outside, runtime_dir, services, state_dir, version would be right"
-        ),
+        "9:1: ports: is not a known key, services.NAME.ports would be right",
     ),
     "key of the limits misspelt": (
         GOOD + "limits: {flow: 4096}\n",
