@@ -182,7 +182,6 @@ def lint() -> Part:
             Step("shell lint", ("shellcheck", "--exclude=SC2187", *scripts), 60),
             Step("pins", (sys.executable, "tools/pins.py"), 60),
             Step("generated docs", (sys.executable, "tools/docs.py", "--check"), 60),
-            Step("manual pages", ("groff", "-man", "-ww", "-z", "-Tutf8", *sources("docs/man/*")), 60),
             Step("behaviour list", (sys.executable, "tools/behaviour.py", "--check"), 60),
         ),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -109,6 +110,14 @@ def test_every_command_is_in_the_manual_page() -> None:
     parser = cli.argument_parser()
     commands = next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction)).choices
     assert [name for name in commands if f".SS levee {name}" not in manual] == []
+
+
+@pytest.mark.parametrize("page", ["levee.1", "levee.yaml.5"])
+def test_a_manual_page_is_set_without_a_warning(page: str) -> None:
+    argv = ["groff", "-man", "-ww", "-Tutf8", str(ROOT / "docs/man" / page)]
+    done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
+    assert not done.stderr
+    assert "SYN" in done.stdout
 
 
 def test_the_manual_pages_are_installed() -> None:
