@@ -74,6 +74,7 @@ def service_spec(name: str, service: Service) -> ServiceSpec:
         window_zero=service.window == "zero",
         fragments_pass=service.fragments == "pass",
         trap=service.trap is not None,
+        signed_drop=service.signed == "drop" or service.trap is not None,
         mss4=server.mss,
         mss6=server.mss - IPV6_HEADER_EXTRA_BYTES,
         wscale=server.wscale,

@@ -31,12 +31,16 @@ FRAGMENTS = {
     "drop": "dropped, since a flood can hide in them",
     "pass": "passed on without a look, so a flood of them gets through",
 }
+SIGNED = {
+    "drop": "with TCP-MD5 or TCP-AO are dropped",
+    "pass": "with TCP-MD5 or TCP-AO go to the server, at most 50 a second: no box can sign an answer",
+}
 ENGINE = {
     "auto": "bpf where kernel and NICs allow it, else nfqueue; `levee status` says which",
     "bpf": "programs in the kernel, on both NICs",
     "nfqueue": "threads in user space, to which nftables queues what belongs to a service",
 }
-SAID = {"addresses", "ports", "vlan", "protect", "attack", "window", "fragments", "trap", "server"}
+SAID = {"addresses", "ports", "vlan", "protect", "attack", "window", "fragments", "signed", "trap", "server"}
 
 
 class Explanation:
@@ -120,6 +124,8 @@ class Explanation:
             yield self._line("no handshake", "any other segment without a connection is dropped, without an answer")
             yield self._line("closed port", "a proven client gets the server's own reset, with the right numbers")
             yield self._line("fragments", FRAGMENTS[service.fragments], *at, "fragments")
+            if service.trap is None:
+                yield self._line("signed SYNs", SIGNED[service.signed], *at, "signed")
         for key, field in type(service).model_fields.items():
             if key not in SAID and (value := getattr(service, key)) != field.get_default(call_default_factory=True):
                 yield self._line(key, str(value), *at, key)

@@ -135,6 +135,10 @@ class Service(Model):
     """
     fragments: DropOrPass = "drop"
     """What becomes of IP fragments: a SYN in pieces cannot be answered."""
+    signed: DropOrPass = "pass"
+    """SYNs with a TCP-MD5 or TCP-AO signature (BGP, above all), which no box can answer: `pass` sends them to the
+    server, at most 50 a second, and the server's signed answer opens the connection.
+    """
     trap: Annotated[int | None, PlainValidator(duration(1, MAX_TRAP_S))] = None
     """Nobody is served: who completes a handshake is blocked for so long. With `protect: always` only."""
     server: ServerOptions = ServerOptions()

@@ -27,13 +27,13 @@ class DataplaneConfig:
 class ServiceSpec:
     """One service as the data plane sees it.
 
-    addresses: ranges (first, last) as integers of 128 bits; IPv4 is mapped, ::ffff:a.b.c.d. ports: ranges.
-    vids: VLAN identifiers, empty for any. wscale None: the server has no window scaling.
-    trap: nobody is served; who completes a handshake is in caught(). excepted: not a service but hosts that pass,
-    whatever the ports; protect is to be False. pinned: mss4 to timestamps are announced whatever servers answer, and no
-    ECN; else they are a first guess. auto (with protect): connections
-    pass and are watched, until a second has more than most_syns_per_s SYNs or set_guard() says so; then new ones are
-    proxied.
+    addresses: ranges (first, last) as integers of 128 bits; IPv4 is mapped, ::ffff:a.b.c.d. ports: ranges. vids: VLAN
+    identifiers, empty for any. wscale None: the server has no window scaling. trap: nobody is served; who completes a
+    handshake is in caught(). signed_drop: SYNs with a TCP-MD5 or TCP-AO signature are dropped; else up to 50 a second
+    pass, and the server's signed answer makes the connection known. excepted: not a service but hosts that pass,
+    whatever the ports; protect is to be False. pinned: mss4 to timestamps are announced whatever servers answer, and
+    no ECN; else they are a first guess. auto (with protect): connections pass and are watched, until a second has
+    more than most_syns_per_s SYNs or set_guard() says so; then new ones are proxied.
     """
 
     name: str
@@ -44,6 +44,7 @@ class ServiceSpec:
     window_zero: bool = False
     fragments_pass: bool = False
     trap: bool = False
+    signed_drop: bool = False
     mss4: int = 1460
     mss6: int = 1440
     wscale: int | None = 7

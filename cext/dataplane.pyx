@@ -173,6 +173,7 @@ cdef extern from "core/engine.h" nogil:
         u8 has_ts
         u16 *mss
         u8 pinned
+        u8 signed_drop
 
     struct lv_port_rule:
         u16 lo
@@ -326,6 +327,7 @@ class ServiceSpec:
     window_zero: bool = False
     fragments_pass: bool = False
     trap: bool = False
+    signed_drop: bool = False
     mss4: int = 1460
     mss6: int = 1440
     wscale: int | None = 7
@@ -650,6 +652,7 @@ cdef class Dataplane:
             one.window_zero = spec.window_zero
             one.fragments_pass = spec.fragments_pass
             one.trap = spec.trap
+            one.signed_drop = spec.signed_drop
             one.excepted = spec.excepted
             s.has_excepted |= one.excepted
             one.wscale = LV_WSCALE_NONE if spec.wscale is None else spec.wscale

@@ -118,6 +118,17 @@ LV_INLINE int lv_gate_believes_checksum(const struct lv_scratch *s)
     return lv_csum_fold(lv_csum_bytes(s->tcp, len, pseudo)) == 0xffff || lv_get16(s->tcp + 16) == lv_csum_fold(pseudo);
 }
 
+/* A signed SYN is the server's to judge. As lv_gate_syn() in gate.h. */
+LV_INLINE int lv_gate_signed(const struct lv_scratch *s, const struct lv_service *sv)
+{
+    struct lv_guard *guard = bpf_map_lookup_elem(&lv_guards, &s->service);
+
+    if (!guard || sv->signed_drop || !lv_guard_signed(guard, lv_now_ms(s->now_ns)))
+        return lv_gate_drop(s->service, LV_R_SIGNED);
+    lv_count_ev(s->service, LV_E_SIGNED);
+    return lv_gate_pass(s->service);
+}
+
 /* Stage: a SYN to a protected service. */
 __noinline int lv_gate_syn(struct xdp_md *ctx)
 {
@@ -128,6 +139,7 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
     const struct lv_services *services;
     const struct lv_service *sv;
     struct lv_half *e;
+    int is_signed;
 
     if (!config || !keys || !s || data + LV_ETHERNET_BYTES > end)
         return XDP_DROP;
@@ -136,10 +148,11 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
         return XDP_DROP;
     sv = &services->service[s->service & (LV_SERVICES_MAX - 1)];
     lv_count_ev(s->service, LV_E_SYN_RECEIVED);
-    if (lv_read_options(1))
-        return lv_gate_drop(s->service, LV_R_SIGNED);
+    is_signed = lv_read_options(1);
     if (!lv_gate_believes_checksum(s))
         return lv_gate_drop(s->service, LV_R_TCP_CHECKSUM);
+    if (is_signed)
+        return lv_gate_signed(s, sv);
     if (lv_daemon_is_late(config, s->now_ns)) /* nobody would keep the promise */
         return config->fail_open ? lv_gate_pass(s->service) : lv_gate_drop(s->service, LV_R_NO_DAEMON);
     lv_ether_make(&s->back, LV_OUTSIDE, data + 6, data, lv_tags_pack(&s->k), s->k.tci, 1);
@@ -279,10 +292,17 @@ __noinline int lv_gate_ack(struct xdp_md *ctx, int known)
     return lv_gate_drop(s->service, reason);
 }
 
+/* Is this client one of the hosts that pass? */
+LV_INLINE int lv_is_excepted(const struct lv_services *services, const struct lv_pkt *k, const struct lv_addr *client)
+{
+    return services->has_excepted && lv_service_at(services, lv_ask_service(k, client, 1))->excepted;
+}
+
 enum { LV_GIVES_WAY = -1 };
 
 /* A segment whose key has a flow: the splice's, except where the flow may give way to a new connection. */
-LV_INLINE int lv_gate_known(struct xdp_md *ctx, const struct lv_scratch *s, const struct lv_conn *c)
+LV_INLINE int lv_gate_known(struct xdp_md *ctx, const struct lv_scratch *s, const struct lv_services *services,
+                            const struct lv_conn *c)
 {
     u8 flags = s->k.tcp.flags;
     int syn = (flags & (LV_SYN | LV_ACK)) == LV_SYN, ack = (flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK;
@@ -299,14 +319,13 @@ LV_INLINE int lv_gate_known(struct xdp_md *ctx, const struct lv_scratch *s, cons
         if (c->state == LV_FLOW_PASS_CLOSED || lv_fits_closed(c, &s->k.tcp))
             return lv_gate_ack(ctx, 1);
         return LV_GIVES_WAY;
+    case LV_FLOW_PASS: /* as lv_refuses_syn() in engine.h: user space challenges the client */
+        if (syn && !lv_syn_fits_passing(c, &s->k.tcp) && lv_protects(services, s->service) &&
+            !lv_is_excepted(services, &s->k, &s->key.client))
+            return lv_hand_over(ctx, s->service);
+        return XDP_PASS;
     default: return XDP_PASS;
     }
-}
-
-/* Is this client one of the hosts that pass? */
-LV_INLINE int lv_is_excepted(const struct lv_services *services, const struct lv_pkt *k, const struct lv_addr *client)
-{
-    return services->has_excepted && lv_service_at(services, lv_ask_service(k, client, 1))->excepted;
 }
 
 /* From a blocked source to a protected service? Its open connections end here too. */
@@ -360,7 +379,7 @@ LV_INLINE int lv_gate_tcp(struct xdp_md *ctx, struct lv_scratch *s, const struct
         return lv_gate_drop(s->service, LV_R_BLOCKED);
     c = bpf_map_lookup_elem(&lv_flows, &s->key);
     if (c)
-        verdict = lv_gate_known(ctx, s, c);
+        verdict = lv_gate_known(ctx, s, services, c);
     return verdict != LV_GIVES_WAY ? verdict : lv_gate_new(ctx, s, config, services, !!c);
 }
 

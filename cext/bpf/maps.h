@@ -39,11 +39,11 @@ enum {
     X(lv_halfopen, 2, 0)                                                                                               \
     X(lv_handovers, 1, 0)                                                                                              \
     X(lv_keys, 1, 0)                                                                                                   \
-    X(lv_counts, 2, 0)                                                                                                 \
+    X(lv_counts, 3, 0)                                                                                                 \
     X(lv_config, 2, 1)                                                                                                 \
     X(lv_list_tables, 1, 1)                                                                                            \
-    X(lv_service_tables, 2, 1)                                                                                         \
-    X(lv_guards, 1, 1)                                                                                                 \
+    X(lv_service_tables, 3, 1)                                                                                         \
+    X(lv_guards, 2, 1)                                                                                                 \
     X(lv_scratch, 0, 0)
 
 /* One record, read by the programs at every packet, written by the daemon. */

@@ -221,7 +221,8 @@ LV_INLINE int lv_splice_know(struct __sk_buff *skb, struct lv_scratch *s, const 
     if (protect == LV_PROTECT_AUTO && ((flags & LV_RST) || (flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) &&
         lv_splice_watch(skb, service))
         return TC_ACT_OK;
-    if ((flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) /* late: user space answers with RST */
+    if ((flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK) &&
+        (lv_service_at(services, service)->signed_drop || !lv_read_options(1))) /* late: user space answers with RST */
         return lv_hand_over(skb, LV_INSIDE, service);
     if ((flags & LV_RST) || config->pass_full)
         return TC_ACT_OK;

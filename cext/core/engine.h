@@ -73,6 +73,19 @@ LV_INLINE enum lv_verdict lv_from_outside(struct lv_worker *w, struct lv_pkt *k,
     return lv_drop(w, service, LV_R_NO_FLOW);
 }
 
+/* Is this SYN-ACK signed, and goes past the box? Only a server that has the key signs, and only for a client that has it
+ * too (RFC 2385 section 2, RFC 5925 section 7.3): its connection is known from here on. LIMIT: a server that ignores the
+ * signature of a SYN answers without one, and is taken for one that answers too late. */
+LV_INLINE int lv_signs(const struct lv_pkt *k, const struct lv_service *sv)
+{
+    struct lv_opts o;
+
+    if (sv->signed_drop)
+        return 0;
+    lv_opts_read(&o, k->ip.l4, k->tcp.header_len, 1);
+    return o.is_signed;
+}
+
 /* No flow, from the side of the servers: what they say is believed. */
 LV_INLINE enum lv_verdict lv_from_inside(struct lv_worker *w, struct lv_pkt *k, const struct lv_key *key, u32 hash,
                                          const struct lv_ether *link)
@@ -87,7 +100,8 @@ LV_INLINE enum lv_verdict lv_from_inside(struct lv_worker *w, struct lv_pkt *k, 
         ((flags & LV_RST) || (flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) &&
         lv_watch_from_inside(w, k, key, service))
         return lv_pass(w, service);
-    if ((flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) { /* late: we gave up on it. Free the server's entry. */
+    if ((flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK) && !lv_signs(k, &services->service[service])) {
+        /* Late: we gave up on it. Free the server's entry. */
         struct lv_segment s;
 
         s.src = key->client;
@@ -112,6 +126,14 @@ LV_INLINE enum lv_verdict lv_from_inside(struct lv_worker *w, struct lv_pkt *k, 
     return lv_pass(w, service);
 }
 
+/* Is this SYN on a connection that is only known one that its server must not see? */
+LV_INLINE int lv_refuses_syn(const struct lv_worker *w, const struct lv_flow *f, const struct lv_key *key,
+                             const struct lv_pkt *k)
+{
+    return lv_protects(w, f->c.service) && !lv_syn_fits_passing(&f->c, &k->tcp) &&
+           !lv_client_excepted(lv_services_of(w), &key->client, k);
+}
+
 LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, const struct lv_key *key, u32 hash,
                                      struct lv_pkt *k, const struct lv_ether *link, enum lv_side side)
 {
@@ -132,13 +154,18 @@ LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, con
             f->c.state = LV_FLOW_PASS;
         }
         break;
-    case LV_FLOW_PASS: break;
+    case LV_FLOW_PASS:
+        if (side == LV_OUTSIDE && syn && lv_refuses_syn(w, f, key, k)) {
+            lv_challenge(w, f, link);
+            return lv_drop(w, f->c.service, LV_R_SYN_IN_FLOW);
+        }
+        break;
     default:
         if (side == LV_OUTSIDE) {
             if (synack)
                 return lv_drop(w, f->c.service, LV_R_NO_FLOW);
             if (syn && f->c.state != LV_FLOW_CLOSED) {
-                lv_challenge(w, f);
+                lv_challenge(w, f, link);
                 return lv_drop(w, f->c.service, LV_R_SYN_IN_FLOW);
             }
             if (syn || (f->c.state == LV_FLOW_CLOSED && !(flags & LV_RST) &&

@@ -256,6 +256,7 @@ LV_INLINE void lv_flow_track_pass(struct lv_conn *f, const struct lv_tcp *t, enu
         f->flags |= side == LV_OUTSIDE ? LV_F_FIN_C : LV_F_FIN_S;
     if (side == LV_INSIDE) {
         f->s_nxt = t->seq + lv_seq_len(t);
+        f->s_win = t->window;
         if (t->flags & LV_ACK)
             f->s_ack = t->ack;
         if (t->flags & LV_RST)
@@ -268,6 +269,14 @@ LV_INLINE void lv_flow_track_pass(struct lv_conn *f, const struct lv_tcp *t, enu
     }
     if ((f->flags & LV_F_RESET) || (f->flags & fins) == fins)
         f->state = LV_FLOW_PASS_CLOSED;
+}
+
+/* May a client's SYN go on to the server of a connection that is only known? The one that the server has answered and the
+ * client has not confirmed yet, repeated; and one that crosses the server's own SYN. Any other one is old, forged, or of a
+ * client that started anew: RFC 9293 section 3.10.7.4 has it challenged, and the box does that where it protects. */
+LV_INLINE int lv_syn_fits_passing(const struct lv_conn *f, const struct lv_tcp *t)
+{
+    return !f->s_ack || (!(f->marks & LV_M_ANSWERED) && t->seq + 1 == f->s_ack);
 }
 
 /* Does an ACK of the client fit a closed flow, or is it of a new connection on the same ports? */

@@ -37,7 +37,8 @@ LV_INLINE int lv_half_expects(struct lv_worker *w, const struct lv_pkt *k, const
     return e && !(e->flags & LV_HALF_WATCHED) && (k->tcp.flags & LV_ACK) && k->tcp.ack == e->isn + 1;
 }
 
-/* A SYN from outside to a protected service. `link` leads back to the sender. */
+/* A SYN from outside to a protected service. `link` leads back to the sender. A signed one is the server's to judge: no
+ * box can sign an answer. */
 LV_INLINE enum lv_verdict lv_gate_syn(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key,
                                       u16 service, const struct lv_ether *link)
 {
@@ -47,12 +48,16 @@ LV_INLINE enum lv_verdict lv_gate_syn(struct lv_worker *w, const struct lv_pkt *
 
     lv_count_event(w, service, LV_E_SYN_RECEIVED);
     lv_opts_read(&o, k->ip.l4, k->tcp.header_len, 1);
-    if (o.is_signed)
-        return lv_drop(w, service, LV_R_SIGNED);
     if (!lv_ip_checksum_ok(&k->ip))
         return lv_drop(w, service, LV_R_IP_CHECKSUM);
     if (!lv_checksum_believed(&k->ip))
         return lv_drop(w, service, LV_R_TCP_CHECKSUM);
+    if (o.is_signed) {
+        if (sv->signed_drop || !lv_guard_signed(&w->ctx->guard[service], w->now_ms))
+            return lv_drop(w, service, LV_R_SIGNED);
+        lv_count_event(w, service, LV_E_SIGNED);
+        return lv_pass(w, service);
+    }
     e = lv_half_find(set, key);
     if (lv_watch_waits(e, &k->tcp, w->now_ms))
         return lv_drop(w, service, LV_R_SYN_WATCHED);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The guard of a service with `protect: auto`: whether it is protected just now, and the count that turns that on.
+ * The guard of a service: with `protect: auto` whether it is protected just now, and the count that turns that on; and how
+ * many signed SYNs may still pass in this second.
  *
  * Owns: struct lv_guard. Called by: engine.h, watching.h, the programs, at packets that belong to no open flow. Must not
  * know: what an attack is beyond its rate of SYNs; the daemon measures everything else, and alone turns protection off.
@@ -13,13 +14,18 @@
 #include "base.h"
 #include "service.h"
 
-enum { LV_GUARD_WINDOW_MS = 1000 };
+enum {
+    LV_GUARD_WINDOW_MS = 1000,
+    LV_SIGNED_PER_S = 50, /* what a router opens to its neighbours, and nothing of a flood */
+};
 
 struct lv_guard {
     u32 on;        /* 1: new connections are proxied */
     u32 most_syns; /* in a window; more: on */
     u32 window_ms; /* when the present window began */
     u32 syns;      /* in it */
+    u32 signed_ms; /* when the present second of signed SYNs began */
+    u32 signeds;   /* in it */
 };
 
 /* Does the service answer in place of its servers just now? `g` may be 0 where there is no guard. */
@@ -42,6 +48,20 @@ LV_INLINE int lv_guard_syn(struct lv_guard *g, u32 now_ms)
     if (*(volatile u32 *)&g->syns <= g->most_syns)
         return 0;
     *(volatile u32 *)&g->on = 1;
+    return 1;
+}
+
+/* May one more signed SYN pass on to its server? Nobody but the server can tell whether the signature is right, so no
+ * cookie can be asked for. LIMIT: forged ones use up the same count, and then real ones wait for TCP to repeat them. */
+LV_INLINE int lv_guard_signed(struct lv_guard *g, u32 now_ms)
+{
+    if (now_ms - *(volatile u32 *)&g->signed_ms >= LV_GUARD_WINDOW_MS) {
+        *(volatile u32 *)&g->signed_ms = now_ms;
+        *(volatile u32 *)&g->signeds = 0;
+    }
+    if (*(volatile u32 *)&g->signeds >= LV_SIGNED_PER_S)
+        return 0;
+    __sync_fetch_and_add(&g->signeds, 1);
     return 1;
 }
 

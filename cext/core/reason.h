@@ -19,7 +19,7 @@
     X(TCP_HEADER, "tcp_header", "TCP header with impossible length or port 0")                                         \
     X(TCP_FLAGS, "tcp_flags", "impossible TCP flags (NULL, XMAS, SYN+FIN, SYN+RST, FIN without ACK)")                  \
     X(TCP_CHECKSUM, "tcp_checksum", "TCP checksum is wrong")                                                           \
-    X(SIGNED, "tcp_signature", "SYN with a TCP-MD5 or TCP-AO signature, which no proxy can answer")                    \
+    X(SIGNED, "tcp_signature", "SYN with a TCP-MD5 or TCP-AO signature: not wanted here, or too many a second")        \
     X(SYN_ANSWERED, "syn_answered", "SYN answered with a cookie (not a loss: this is the protection at work)")         \
     X(SYN_WATCHED, "syn_watched", "SYN repeated that its server has had already, from before protection began")        \
     X(NO_COOKIE_OUT, "ack_no_cookie_out", "ACK without a flow while no cookie is out")                                 \
@@ -63,7 +63,8 @@
     X(TRANSLATED, "translated", "packets of open connections translated")                                              \
     X(PASSED, "passed", "packets passed on untouched")                                                                 \
     X(WATCHED, "watched", "SYNs passed on to servers of a service that is only watched")                               \
-    X(WATCHED_DONE, "watched_done", "watched handshakes that were completed, or refused by the server")
+    X(WATCHED_DONE, "watched_done", "watched handshakes that were completed, or refused by the server")                \
+    X(SIGNED, "signed_passed", "SYNs with a TCP-MD5 or TCP-AO signature, passed on to servers")
 
 enum lv_reason {
 #define LV_ONE(id, name, text) LV_R_##id,

@@ -35,9 +35,11 @@ struct lv_service {
     u8 excepted; /* hosts, not a service: whatever comes from or goes to them passes */
     /* What the SYN-ACK announces until the server's own options are known. */
     u8 wscale, sack_ok, has_ts;
-    u16 mss[2]; /* IPv4, IPv6 */
-    u8 pinned;  /* these hold, whatever its servers answer */
-    u8 trap;    /* nobody is served: who completes a handshake is caught */
+    u16 mss[2];     /* IPv4, IPv6 */
+    u8 pinned;      /* these hold, whatever its servers answer */
+    u8 trap;        /* nobody is served: who completes a handshake is caught */
+    u8 signed_drop; /* SYNs with a TCP-MD5 or TCP-AO signature: else they pass, a few a second */
+    u8 pad;
 };
 
 struct lv_port_rule {

@@ -12,8 +12,9 @@
 #include "worker.h"
 
 /* Challenge ACK to the client, RFC 5961 section 4: a SYN on an open connection is either old, forged, or of a client
- * that started anew; the last answers with a RST at exactly the right place. */
-LV_INLINE void lv_challenge(struct lv_worker *w, const struct lv_flow *f)
+ * that started anew; the last answers with a RST at exactly the right place. `link` leads back to its sender: of a flow
+ * that is only known no MACs are kept. */
+LV_INLINE void lv_challenge(struct lv_worker *w, const struct lv_flow *f, const struct lv_ether *link)
 {
     struct lv_segment s;
 
@@ -25,7 +26,7 @@ LV_INLINE void lv_challenge(struct lv_worker *w, const struct lv_flow *f)
     s.seq = f->c.s_nxt + f->c.seq_delta;
     s.ack = f->c.s_ack;
     s.window = lv_window_rescale(f->c.s_win, lv_wscale_own(f->c.wscale_s), lv_wscale_told(f->c.wscale_s));
-    lv_flow_send(w, f, LV_OUTSIDE, &s);
+    lv_send(w, LV_OUTSIDE, link, &s);
 }
 
 /* The server repeats its SYN-ACK: our ACK was lost. */

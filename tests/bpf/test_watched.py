@@ -68,6 +68,19 @@ def test_a_watched_connection_passes_and_goes_on_under_protection(boxes: Both, p
     boxes.nothing_else()
 
 
+def test_a_client_that_started_anew_is_challenged_by_the_box(boxes: Both, path: Path) -> None:
+    one = Direct(boxes, path)
+    one.open()
+    protect(boxes, on=True)
+    old = one.c_isn
+    one.c_isn = (old + 77777) & MASK
+    assert (one.syn(), one.syn()) == ("drop", "drop")
+    assert one.client(flags="R", seq=(old + 1) & MASK, ack=0) == "pass"
+    assert flows(boxes, path) == ["pass_closed"]
+    assert one.syn() == "drop"
+    boxes.nothing_else()
+
+
 def test_a_server_s_challenge_of_a_second_syn_makes_nothing_known(boxes: Both, path: Path) -> None:
     one = Direct(boxes, path)
     assert (one.syn(), one.synack()) == ("pass", "pass")

@@ -423,6 +423,10 @@ SINGLE = {
             "protect: always would be right"
         ),
     ),
+    "signed unknown": (
+        GOOD + "    signed: yes\n",
+        "9:13: services.web.signed: yes is not one of the choices, drop or pass would be right",
+    ),
     "fragments unknown": (
         GOOD + "    fragments: accept\n",
         "9:16: services.web.fragments: accept is not one of the choices, drop or pass would be right",

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from box.box import FULL, START_S, Box, Talk, mapped, service
 from box.wire import MASK, PATHS, V4, V6, Option, Path, fragments
-from scapy.layers.inet import IP, TCP, UDP, IPOption_Router_Alert, TCPAOValue
+from scapy.layers.inet import IP, TCP, UDP, IPOption_Router_Alert
 from scapy.layers.inet6 import (
     IPv6,
     IPv6ExtHdrDestOpt,
@@ -98,12 +98,6 @@ def test_source_that_no_client_has_is_not_answered_ipv6(box: Box, source: str) -
 @pytest.mark.parametrize("path", [V4, V6], ids=["ipv4", "ipv6"])
 def test_land(box: Box, path: Path) -> None:
     assert reason(box, replace(path, client=path.server).from_client(flags="S")) == "ip_source"
-
-
-@pytest.mark.parametrize("name", ["MD5", "AO"])
-def test_signed_syn_cannot_be_answered(box: Box, name: str) -> None:
-    value = bytes(16) if name == "MD5" else TCPAOValue(keyid=1, rnextkeyid=1, mac=bytes(12))
-    assert reason(box, V4.from_client(flags="S", options=[(name, value)])) == "tcp_signature"
 
 
 @pytest.mark.parametrize("cut", range(1, 40))

@@ -147,6 +147,63 @@ def test_a_connection_older_than_the_box_is_known_by_what_its_server_says(box: B
     assert silent.client(b"tock") == "pass"
 
 
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_a_client_that_started_anew_is_challenged_by_the_box(box: Box, path: Path) -> None:
+    """RFC 9293 section 3.10.7.4, for a connection that is only known: as its server would, and then a cookie."""
+    one = Direct(box, path)
+    one.open()
+    assert one.server(b"tick") == "pass"
+    on(box)
+    syn = path.from_client(flags="S", seq=5, options=SHORT)
+    result = box.outside(syn)
+    (challenge,) = result.sent
+    assert (result.verdict, challenge.side, challenge.flags) == ("drop", "outside", "A")
+    assert (challenge.seq, challenge.ack) == ((one.s_isn + 1 + len(b"tick")) & MASK, (one.c_isn + 1) & MASK)
+    assert one.client(b"the old one goes on") == "pass"
+    assert box.states() == ["pass"]
+    assert one.client(flags="R", seq=challenge.ack, ack=0) == "pass"
+    assert box.states() == ["pass_closed"]
+    (answer,) = box.outside(syn).sent
+    assert (answer.flags, answer.ack) == ("SA", 6)
+
+
+def test_forged_syns_on_known_connections_do_not_reach_the_server(box: Box) -> None:
+    """Also where what the server said made the connection known, and its client never spoke."""
+    known = [Direct(box, V4.other(number)) for number in range(3)]
+    known[0].open()
+    assert known[1].server(b"tick") == "pass"
+    assert known[2].server() == "pass"
+    on(box)
+    for one in known:
+        one.c_isn = (one.c_isn + 77777) & MASK
+        assert one.syn() == "drop"
+    assert box.drops() == {"syn_in_flow": 3}
+
+
+def test_a_syn_repeated_before_its_client_has_confirmed_passes(box: Box) -> None:
+    """The server's answer is known (it is signed, say) and was lost: it answers the same SYN again."""
+    one = Direct(box)
+    on(box)
+    assert one.server() == "pass"
+    assert one.syn() == "pass"
+    assert one.client() == "pass"
+    assert one.syn() == "drop"
+
+
+def test_a_syn_that_crosses_the_server_s_own_passes(box: Box) -> None:
+    one = Direct(box)
+    on(box)
+    assert box.inside(one.path.from_server(flags="S", seq=one.s_isn, options=SHORT)).verdict == "pass"
+    assert one.syn() == "pass"
+
+
+def test_a_known_client_may_start_anew_as_it_likes_while_it_is_only_watched(box: Box) -> None:
+    one = Direct(box)
+    one.open()
+    one.c_isn = (one.c_isn + 77777) & MASK
+    assert one.syn() == "pass"
+
+
 def test_a_handshake_on_its_way_when_protection_begins_ends_as_it_began(box: Box) -> None:
     one, two = Direct(box, V4.other(1)), Direct(box, V4.other(2))
     assert (one.syn(), one.synack(), two.syn()) == ("pass",) * 3

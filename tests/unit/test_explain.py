@@ -51,6 +51,7 @@ web: 192.0.2.1  ports 80, 443  [line 6]
   no handshake   any other segment without a connection is dropped, without an answer
   closed port    a proven client gets the server's own reset, with the right numbers
   fragments      dropped, since a flood can hide in them  [default]
+  signed SYNs    with TCP-MD5 or TCP-AO go to the server, at most 50 a second: no box can sign an answer  [default]
 
 old: 2001:db8::/64  all ports  [line 11]
   protection     nothing is done: packets pass as if there was no box  [line 14]
@@ -110,7 +111,11 @@ def test_the_look_up_table() -> None:
 
 
 def test_choices_of_the_models_have_their_sentences() -> None:
-    for key, sentences in (("window", explain.WINDOW), ("fragments", explain.FRAGMENTS)):
+    for key, sentences in (
+        ("window", explain.WINDOW),
+        ("fragments", explain.FRAGMENTS),
+        ("signed", explain.SIGNED),
+    ):
         assert Service.model_fields[key].default in sentences
         assert set(sentences) in ({"real", "zero"}, {"drop", "pass"})
 
