@@ -238,16 +238,10 @@ __noinline int lv_read_options(int syn)
     return s->opts.is_signed;
 }
 
-/* Read a packet from its network header on, and keep what was read. `k` is begun; `data` is the start of the frame and
- * `at` the offset of the network header, a number of which the verifier needs to know only that it is small. */
-LV_INLINE enum lv_kind lv_read_packet(struct lv_scratch *s, struct lv_pkt *k, u8 *data, u32 at, u8 *end, u16 proto,
-                                      u32 wire_len)
+/* Keep what was read of a packet. `data` is the start of the frame, `at` the offset of the network header. */
+LV_INLINE enum lv_kind lv_keep_packet(struct lv_scratch *s, const struct lv_pkt *k, u8 *data, u32 at, u8 *end,
+                                      enum lv_kind kind)
 {
-    enum lv_kind kind;
-
-    LV_OPAQUE(at);
-    at &= 0x1f;
-    kind = lv_parse_l3(k, data + at, end, proto, wire_len);
     s->k.ip.src = k->ip.src;
     s->k.ip.dst = k->ip.dst;
     s->k.ip.total = k->ip.total;
@@ -267,6 +261,16 @@ LV_INLINE enum lv_kind lv_read_packet(struct lv_scratch *s, struct lv_pkt *k, u8
     if (kind == LV_KIND_TCP && !lv_copy_header(s->tcp, k->ip.l4, k->tcp.header_len, end))
         return LV_KIND_OTHER; /* split over two buffers: the parser would have said so */
     return kind;
+}
+
+/* Read a packet from its network header on, and keep what was read. `k` is begun; of the offset `at` the verifier needs to
+ * know only that it is small. */
+LV_INLINE enum lv_kind lv_read_packet(struct lv_scratch *s, struct lv_pkt *k, u8 *data, u32 at, u8 *end, u16 proto,
+                                      u32 wire_len)
+{
+    LV_OPAQUE(at);
+    at &= 0x1f;
+    return lv_keep_packet(s, k, data, at, end, lv_parse_l3(k, data + at, end, proto, wire_len));
 }
 
 /* The packet quoted in an ICMP error that lv_read_packet() found. */

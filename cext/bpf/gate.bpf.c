@@ -9,6 +9,7 @@
  * LIMIT: the TCP checksum of a SYN that carries data is not verified here; the SYN is answered, and harms nobody. User
  * space verifies whatever reaches a server.
  */
+#include "reading.h"
 #include "sources.h"
 
 LV_INLINE int lv_gate_drop(u32 service, enum lv_reason r)
@@ -440,31 +441,13 @@ LV_INLINE int lv_gate_portless(struct lv_scratch *s, const struct lv_bpf_config 
     return lv_gate_drop(s->service, reason);
 }
 
-/* Stage: read the frame. Returns enum lv_kind. */
-__noinline int lv_gate_read(struct xdp_md *ctx)
-{
-    u8 *data = (u8 *)(long)ctx->data, *end = (u8 *)(long)ctx->data_end;
-    struct lv_scratch *s = lv_first(&lv_scratch);
-    struct lv_pkt k = {};
-    u16 proto;
-    int at;
-
-    if (!s || data + LV_ETHERNET_BYTES > end)
-        return LV_KIND_OTHER;
-    lv_pkt_begin(&k);
-    proto = lv_get16(data + 12);
-    at = LV_ETHERNET_BYTES + lv_parse_tags(&k, data + LV_ETHERNET_BYTES, end, &proto);
-    if (at < LV_ETHERNET_BYTES)
-        return LV_KIND_OTHER;
-    return lv_read_packet(s, &k, data, (u32)at, end, proto, (u32)bpf_xdp_get_buff_len(ctx) - (u32)at);
-}
-
 SEC("xdp.frags")
 int lv_gate(struct xdp_md *ctx)
 {
     const struct lv_bpf_config *config = lv_first(&lv_config);
     struct lv_scratch *s = lv_first(&lv_scratch);
     const struct lv_services *services;
+    int kind;
 
     if (!config || !s)
         return XDP_PASS;
@@ -472,7 +455,10 @@ int lv_gate(struct xdp_md *ctx)
     if (!services)
         return XDP_PASS;
     s->now_ns = bpf_ktime_get_ns();
-    switch (lv_gate_read(ctx)) {
+    kind = lv_gate_read(ctx);
+    if (lv_gate_is_far(ctx, s, kind))
+        kind = lv_gate_read_far(ctx);
+    switch (kind) {
     case LV_KIND_TCP:
         if (s->k.ip.fragment && lv_gate_refuses_fragment(s, services))
             return lv_gate_drop(s->service, LV_R_FRAGMENT);

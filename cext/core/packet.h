@@ -224,10 +224,9 @@ LV_STEP lv_ip6_step(u32 turn, void *state)
     return 0;
 }
 
-/* IPv6, RFC 8200. Later fragments are FRAGMENT if TCP may be in the first one. */
-LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, u32 wire_len)
+/* The fixed header of IPv6, RFC 8200 section 3; what follows it is in ip->proto. */
+LV_INLINE enum lv_kind lv_parse_ip6_fixed(struct lv_ip *ip, u8 *p, u8 *end, u32 wire_len)
 {
-    struct lv_ip6_walk walk = {ip, end, 40, 0, LV_KIND_JUNK};
     u32 total;
 
     if (p + 40 > end)
@@ -250,9 +249,18 @@ LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, u32 wire_l
         return lv_junk(ip, LV_R_IP_SOURCE);
     ip->l4 = p + 40;
     ip->proto = p[6];
-    if (LV_LIKELY(p[6] == LV_IPPROTO_TCP))
-        return LV_KIND_OTHER;
-    walk.next = p[6];
+    return LV_KIND_OTHER;
+}
+
+/* IPv6, RFC 8200. Later fragments are FRAGMENT if TCP may be in the first one. */
+LV_INLINE enum lv_kind lv_parse_ip6(struct lv_ip *ip, u8 *p, u8 *end, u32 wire_len)
+{
+    struct lv_ip6_walk walk = {ip, end, 40, 0, LV_KIND_JUNK};
+    enum lv_kind kind = lv_parse_ip6_fixed(ip, p, end, wire_len);
+
+    if (kind != LV_KIND_OTHER || LV_LIKELY(ip->proto == LV_IPPROTO_TCP))
+        return kind;
+    walk.next = ip->proto;
     ip->reason = LV_R_EXT_HEADERS; /* unless the walk ends well */
     lv_loop(LV_IP6_EXT_HEADERS + 1, lv_ip6_step, &walk);
     return (enum lv_kind)walk.kind;

@@ -164,11 +164,11 @@ class KernelBox:
     ) -> None:
         self._stack.close()
 
-    def offer(self, side: Side, frame: bytes) -> Ran:
-        """One frame through the programs."""
+    def offer(self, side: Side, frame: bytes, first_buffer_bytes: int = 0) -> Ran:
+        """One frame through the programs; first_buffer_bytes: in several buffers, as the gate sees it."""
         if side == "outside":
             before = self.ring.written
-            code, after = self.gate.run(frame)
+            code, after = self.gate.run(frame, first_buffer_bytes)
             verdict = _XDP[code]
             if verdict == "drop":
                 return Ran("drop" if self.ring.written == before else "handover", ("gate",), ())

@@ -116,8 +116,11 @@ class Program:
         self.fd = fd
         self._out = ctypes.create_string_buffer(_OUT_BYTES)
 
-    def run(self, frame: bytes) -> tuple[int, bytes]:
-        """The program's return value for a frame, and the frame as it left the program."""
+    def run(self, frame: bytes, first_buffer_bytes: int = 0) -> tuple[int, bytes]:
+        """The program's return value for a frame, and the frame as it left the program.
+
+        first_buffer_bytes: so much of it is in the first of several buffers (XDP programs, Linux 6.18).
+        """
         options = _RunOptions(
             sz=ctypes.sizeof(_RunOptions),
             data_in=frame,
@@ -126,6 +129,9 @@ class Program:
             data_size_out=_OUT_BYTES,
             repeat=1,
         )
+        if first_buffer_bytes:
+            context = struct.pack("=IIIIII", 0, first_buffer_bytes, 0, 0, 0, 0)  # struct xdp_md, linux/bpf.h
+            options.ctx_in, options.ctx_size_in = context, len(context)
         _checked(_LIB.bpf_prog_test_run_opts(self.fd, ctypes.byref(options)), "BPF_PROG_RUN")
         return options.retval, self._out.raw[: options.data_size_out]
 

@@ -20,7 +20,7 @@ from typing import Any
 from netlab.names import REPOSITORY, Names
 from netlab.process import LabError, in_namespace, run, start_time, tail
 
-READY_LIMIT_S = 20.0
+READY_LIMIT_S = 90.0  # an emulated machine verifies programs for 20 s
 STOP_LIMIT_S = 10.0
 STATES = (0, 1, 2)  # `levee status`: fine, attack, degraded
 ON_PATH = Path("/usr/local/bin/levee")
