@@ -9,7 +9,7 @@ import importlib
 import keyword
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -43,6 +43,16 @@ def _confirm(text: str) -> int:
     if not 0 <= value <= MAX_CONFIRM_S:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and {MAX_CONFIRM_S} seconds")
     return value
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        value = int(text)
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is not between {low} and {high}")
+        return value
+
+    return read
 
 
 def argument_parser() -> argparse.ArgumentParser:
@@ -102,6 +112,8 @@ def argument_parser() -> argparse.ArgumentParser:
     flows.add_argument("--json", action="store_true", help="one object a line, for programs")
     flows.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
+    _capture(commands.add_parser("capture", help="packets, with what the box did with each, and why"))
+
     top = commands.add_parser("top", help="the busiest services, reasons and sources, again and again")
     top.add_argument("--once", action="store_true", help="one screen")
     top.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two screens")
@@ -126,6 +138,27 @@ def argument_parser() -> argparse.ArgumentParser:
     _block(commands.add_parser("block", help="sources that are blocked, or never to be"))
     commands.add_parser("version", help="the version")
     return parser
+
+
+def _capture(capture: argparse.ArgumentParser) -> None:
+    """Its bounds and filters."""
+    capture.add_argument("-w", "--write", type=Path, metavar="FILE", help="as pcapng; -: stdout; default: a line each")
+    capture.add_argument(
+        "--packets", type=_whole(1, 10**7), default=1000, metavar="NUMBER", help="default: %(default)s"
+    )
+    capture.add_argument(
+        "--bytes", type=_whole(1, 1 << 40), default=10 << 20, metavar="NUMBER", help="written; default: %(default)s"
+    )
+    capture.add_argument("--seconds", type=_whole(1, 3600), default=60, metavar="NUMBER", help="default: %(default)s")
+    capture.add_argument(
+        "--snap", type=_whole(1, 2048), default=256, metavar="BYTES", help="kept of each frame; default: %(default)s"
+    )
+    capture.add_argument("--service", metavar="NAME", help="to it and from it")
+    capture.add_argument("--address", metavar="ADDRESSES", help="of either end: an address, a prefix or a range")
+    capture.add_argument(
+        "--reason", metavar="NAMES", help="reasons of drops, with commas; also dropped, passed, translated, sent"
+    )
+    capture.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
 
 def _changing(commands: "argparse._SubParsersAction[Parser]") -> None:

@@ -26,6 +26,7 @@ from appliance import backends, engines, flows, links, preflight, signals
 from appliance import config as configuration
 from appliance.attack import Attacks
 from appliance.blocking import Blocking
+from appliance.capture import Capturing
 from appliance.change_calls import ChangeCalls, configuration_report
 from appliance.changes import Changes
 from appliance.control import ControlServer
@@ -111,6 +112,7 @@ class Daemon:
         self._backends.load()
         self._blocking = Blocking(running.config.state_dir, running.engine, self._trap_s)
         self._blocking.load()
+        self._capturing = Capturing(running.engine, running.config)
         self._look_at_the_machine()
 
     def interface(self) -> Interface:
@@ -132,6 +134,9 @@ class Daemon:
             "BlockAdd": Method(self._blocking.add, Role.CHANGER, slow=True),
             "BlockDelete": Method(self._blocking.delete, Role.CHANGER, slow=True),
             "BlockList": Method(self._blocking.entries),
+            "Capture": Method(self._capturing.begin, Role.CHANGER),
+            "CaptureTake": Method(self._capturing.take, Role.CHANGER),
+            "CaptureEnd": Method(self._capturing.end, Role.CHANGER),
         }
 
     def steer(self) -> None:
@@ -202,6 +207,7 @@ class Daemon:
             self._expiring = True
             self._jobs.submit(self._changes.expire, self._expired)
         self._blocking.turn(self._jobs)
+        self._capturing.turn(now_s)
         self._watch.stand("blocklist", self._blocking.problem)
         if now_s >= self._look_at_s:
             self._look_at_s = float("inf")  # until this look is over

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from appliance.addresses import AddressRange
 from appliance.errors import OperatorError
 from appliance.models import Config, Service
+from cext.capture import Capture
 from cext.dataplane import DROP_REASONS, Dataplane, DataplaneConfig, ServiceSpec, StateError
 from cext.errors import EngineError
 from cext.nfqueue import QueueWorker
@@ -108,6 +109,7 @@ class OnDataplane:
     """What both engines are asked that their data plane alone answers, whatever brings it packets."""
 
     _dataplane: Dataplane
+    capture: Capture
 
     def set_services(self, config: Config) -> None:
         """Replaces all services at once; open connections are not touched."""
@@ -152,6 +154,8 @@ class Engine(OnDataplane):
         with ExitStack() as undo, explained():
             self._dataplane = Dataplane(dataplane_config(config, secret))
             undo.callback(self._dataplane.close)
+            self.capture = Capture(self._dataplane)
+            undo.callback(self.capture.close)
             self.set_services(config)
             self._workers = [
                 QueueWorker(

@@ -16,6 +16,7 @@ from appliance import footprint, offloads
 from appliance.engine import OnDataplane, dataplane_config, explained, service_specs
 from appliance.errors import OperatorError
 from cext.bpfengine import BpfEngine as Programs
+from cext.capture import Capture
 from cext.dataplane import Dataplane
 
 if TYPE_CHECKING:
@@ -74,6 +75,13 @@ class BpfEngine(OnDataplane):
                 heartbeat_late_ms=config.bpf.heartbeat_late_ms,
             )
             self._programs.open()
+            undo.callback(self._programs.close)
+            self.capture = Capture(
+                self._dataplane,
+                choice_map=self._programs.map("lv_capture"),
+                ring_map=self._programs.map("lv_captures"),
+            )
+            undo.callback(self.capture.close)
             self._undo = undo.pop_all()
         LOG.info("flow table ready: %d connections taken up", self._programs.taken_up)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from appliance.models import Config, Service
+    from cext.capture import Capture
     from cext.dataplane import AllCounters, Backend, Flow, FlowQuery, Occupancy
     from cext.nfqueue import QueueStats
     from cext.sourcelist import Span
@@ -32,6 +33,10 @@ class AnyEngine(Protocol):
     @property
     def name(self) -> str:
         """As in the configuration."""
+
+    @property
+    def capture(self) -> Capture:
+        """Captured packets."""
 
     def start(self) -> None:
         """From here on packets are looked at. Raises OperatorError."""

@@ -76,6 +76,8 @@ class BpfEngine:
     def occupancy(self) -> Occupancy: ...
     def flow_page(self, query: FlowQuery, cursor: int, limit: int) -> tuple[list[Flow], int | None]:
         """As the data plane's, from the table in the kernel; more than `limit` by up to a batch. Raises EngineError."""
+    def map(self, name: str) -> int:
+        """Descriptor of a map that the programs use, valid until close(). KeyError: there is none of this name."""
     def attached(self) -> bool:
         """Whether the programs are still on both interfaces."""
     def stats(self) -> BpfStats: ...

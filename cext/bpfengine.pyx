@@ -21,8 +21,8 @@ from posix.mman cimport munmap
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 
 from cext.dataplane cimport (
-    LV_DROP, Dataplane, lv_engine_tick, lv_flow_query, lv_frame, lv_out, lv_outq_has_room, lv_verdict, lv_worker,
-    lv_worker_clock,
+    LV_DROP, Dataplane, lv_engine_tick, lv_flow_query, lv_frame, lv_out, lv_outq_has_room, lv_tap_after, lv_tap_before,
+    lv_tap_output, lv_verdict, lv_worker, lv_worker_clock,
 )
 from cext.linux cimport u8, u16, u32, u64
 from cext.rawsock cimport RawSenders
@@ -488,7 +488,9 @@ cdef class BpfEngine:
             return
         if not lv_outq_has_room(self.worker):
             self.send_output()
+        lv_tap_before(self.worker, &frame)
         verdict = lv_kernel_packet(&self.flows, &frame)
+        lv_tap_after(self.worker, &frame, verdict)
         self.verdicts[<int>verdict] += 1
         if verdict != LV_DROP:
             self.send_on(&frame, start)
@@ -511,6 +513,7 @@ cdef class BpfEngine:
     cdef void send_output(self) noexcept nogil:
         cdef u32 i
         cdef lv_out *out
+        lv_tap_output(self.worker)
         for i in range(self.worker.outq.n):
             out = &self.worker.outq.slot[i]
             self.senders.add_frame(out.side, out.data, out.len)
@@ -591,6 +594,13 @@ cdef class BpfEngine:
         finally:
             free(keys)
             free(conns)
+
+    def map(self, str name not None):
+        """Descriptor of a map that the programs use."""
+        cdef int fd = lv_loader_map(&self.loader, name.encode())
+        if not self.opened or fd < 0:
+            raise KeyError(name)
+        return fd
 
     def attached(self):
         """Whether the programs are still on both interfaces."""

@@ -62,6 +62,11 @@ cdef extern from "core/engine.h" nogil:
     struct lv_services:
         pass
 
+cdef extern from "core/tap.h" nogil:
+    void lv_tap_before(lv_worker *w, const lv_frame *f)
+    void lv_tap_after(lv_worker *w, const lv_frame *f, lv_verdict verdict)
+    void lv_tap_output(lv_worker *w)
+
 cdef extern from "core/flowquery.h" nogil:
     struct lv_flow_query:
         u8 *client_lo

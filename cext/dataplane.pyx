@@ -928,7 +928,9 @@ cdef class Dataplane:
             w = self.worker(worker)
             self._clock(worker, now_ms, realtime_s)
             with nogil:
+                lv_tap_before(w, &f)
                 verdict = lv_engine_packet(w, &f)
+                lv_tap_after(w, &f, verdict)
             return _VERDICTS[<int>verdict], frame[:header] + (<char *>f.data)[:f.len], self._take_output(worker)
         finally:
             free(f.data)
@@ -946,6 +948,7 @@ cdef class Dataplane:
     def _take_output(self, int worker):
         cdef lv_outq *q = &self.workers[worker].outq
         cdef u32 i
+        lv_tap_output(self.workers[worker])
         sent = [
             (
                 "outside" if q.slot[i].side == LV_OUTSIDE else "inside",

@@ -36,7 +36,7 @@ from cext.queues import QueueStats, WorkerStats, kernel_queues
 
 from cext.dataplane cimport (
     LV_DROP, LV_INSIDE, LV_L2, LV_OUTSIDE, LV_PASS, LV_REWRITE, Dataplane, lv_engine_packet, lv_engine_tick, lv_frame,
-    lv_out, lv_outq_has_room, lv_verdict, lv_worker_clock,
+    lv_out, lv_outq_has_room, lv_tap_after, lv_tap_before, lv_tap_output, lv_verdict, lv_worker_clock,
 )
 from cext.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, poll, pollfd, read, u16, write
 from cext.netlink cimport (
@@ -358,7 +358,9 @@ cdef class QueueWorker:
             frame.has_l2 = False
         if not lv_outq_has_room(self.worker):
             self.send_output()
+        lv_tap_before(self.worker, &frame)
         verdict = lv_engine_packet(self.worker, &frame)
+        lv_tap_after(self.worker, &frame, verdict)
         queue.counts.verdicts[<int>verdict] += 1
         if verdict == LV_REWRITE:
             queue.rewrite(packet.id, frame.data, frame.len)
@@ -393,6 +395,7 @@ cdef class QueueWorker:
         cdef lv_out *out
         if self.worker.outq.n == 0:
             return
+        lv_tap_output(self.worker)
         for i in range(self.worker.outq.n):
             out = &self.worker.outq.slot[i]
             if out.layer == LV_L2:

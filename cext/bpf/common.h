@@ -118,6 +118,8 @@ LV_INLINE void *lv_first(void *map)
     return bpf_map_lookup_elem(map, &zero);
 }
 
+#include "tap.h"
+
 LV_INLINE u32 lv_now_ms(u64 now_ns)
 {
     return (u32)(now_ns / 1000000);
@@ -129,6 +131,8 @@ LV_INLINE void lv_count(u32 service, u32 which)
 
     if (c && which < LV_REASONS_AND_EVENTS)
         c->n[which]++;
+    if (which < LV_R_COUNT)
+        lv_tap_tell(which);
 }
 
 LV_INLINE void lv_count_ev(u32 service, enum lv_event e)
@@ -289,6 +293,21 @@ LV_INLINE enum lv_kind lv_read_quote(struct lv_scratch *s, u8 *data, u8 *end)
     s->k.quoted.dst = k.quoted.dst;
     s->k.tcp = k.tcp;
     return kind;
+}
+
+/* A frame is in hand: nothing is known of it yet. */
+LV_INLINE void lv_tap_forget(struct lv_scratch *s)
+{
+    s->k.ip.family = 0;
+    s->key.sport = 0;
+}
+
+/* Its service, by what was read meanwhile: the flow's server, else the address on the servers' side. */
+LV_INLINE u16 lv_tap_service(const struct lv_scratch *s, u32 side)
+{
+    if (s->key.sport)
+        return (u16)lv_ask_service(&s->k, &s->key.server, s->key.sport);
+    return s->k.ip.family ? (u16)lv_ask_service(&s->k, side == LV_OUTSIDE ? &s->k.ip.dst : &s->k.ip.src, 0) : 0;
 }
 
 #endif

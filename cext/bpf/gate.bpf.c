@@ -11,6 +11,7 @@
  */
 #include "reading.h"
 #include "sources.h"
+#include "gatetap.h"
 
 LV_INLINE int lv_gate_drop(u32 service, enum lv_reason r)
 {
@@ -441,8 +442,7 @@ LV_INLINE int lv_gate_portless(struct lv_scratch *s, const struct lv_bpf_config 
     return lv_gate_drop(s->service, reason);
 }
 
-SEC("xdp.frags")
-int lv_gate(struct xdp_md *ctx)
+LV_INLINE int lv_gate_frame(struct xdp_md *ctx)
 {
     const struct lv_bpf_config *config = lv_first(&lv_config);
     struct lv_scratch *s = lv_first(&lv_scratch);
@@ -468,6 +468,19 @@ int lv_gate(struct xdp_md *ctx)
     case LV_KIND_JUNK: return lv_gate_portless(s, config, services, (enum lv_reason)s->k.ip.reason);
     default: return XDP_PASS;
     }
+}
+
+SEC("xdp.frags")
+int lv_gate(struct xdp_md *ctx)
+{
+    int verdict;
+
+    if (lv_tap_on())
+        lv_gate_tap_before(ctx);
+    verdict = lv_gate_frame(ctx);
+    if (lv_tap_on())
+        lv_gate_tap_after(ctx, verdict);
+    return verdict;
 }
 
 char lv_license[] SEC("license") = "GPL";

@@ -8,6 +8,7 @@
 #define LV_BPF_MAPS_H
 
 #include "../core/base.h"
+#include "../core/capture.h"
 #include "../core/cookie.h"
 #include "../core/flow.h"
 #include "../core/guard.h"
@@ -44,6 +45,9 @@ enum {
     X(lv_list_tables, 1, 1)                                                                                            \
     X(lv_service_tables, 3, 1)                                                                                         \
     X(lv_guards, 2, 1)                                                                                                 \
+    X(lv_capture, 1, 0)                                                                                                \
+    X(lv_captures, 1, 0)                                                                                               \
+    X(lv_tap, 0, 0)                                                                                                    \
     X(lv_scratch, 0, 0)
 
 /* One record, read by the programs at every packet, written by the daemon. */

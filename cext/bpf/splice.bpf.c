@@ -281,7 +281,53 @@ LV_INLINE int lv_splice_icmp(struct __sk_buff *skb, struct lv_scratch *s, u32 si
     return lv_hand_over(skb, side, c->service);
 }
 
-LV_INLINE int lv_splice(struct __sk_buff *skb, u32 side)
+/* Copy the packet into the hand. 0, or an error. */
+LV_INLINE int lv_splice_copy(struct __sk_buff *skb, struct lv_tapped *t, u32 kept)
+{
+    LV_OPAQUE(kept);
+    if (kept < 1 || kept > LV_CAPTURE_BYTES || bpf_skb_load_bytes(skb, 0, t->bytes, kept))
+        return -1;
+    t->c.kept = kept;
+    t->c.vlan_proto = skb->vlan_present ? bpf_ntohs((u16)skb->vlan_proto) : 0;
+    t->c.vlan_tci = (u16)skb->vlan_tci;
+    return 0;
+}
+
+/* While packets are captured: the packet as it came. */
+__noinline int lv_splice_tap_before(struct __sk_buff *skb)
+{
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    struct lv_tapped *t = lv_first(&lv_tap);
+
+    if (!s || !t)
+        return 0;
+    lv_tap_forget(s);
+    return lv_splice_copy(skb, t, lv_tap_begin(t, skb->len));
+}
+
+/* And what became of it. User space has what is handed over. */
+__noinline int lv_splice_tap_after(struct __sk_buff *skb, u32 side, int verdict)
+{
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    struct lv_tapped *t = lv_first(&lv_tap);
+
+    if (!s || !t || !t->c.kept || (verdict == TC_ACT_SHOT && t->c.reason == LV_R_COUNT))
+        return 0;
+    t->c.service = lv_tap_service(s, side);
+    if (verdict == TC_ACT_SHOT) {
+        lv_tap_put(t, &s->k.ip, side, LV_FATE_DROPPED);
+    } else if (verdict == TC_ACT_OK) {
+        lv_tap_put(t, &s->k.ip, side, LV_FATE_PASSED);
+    } else {
+        lv_tap_put(t, &s->k.ip, side, LV_FATE_TRANSLATED);
+        if (!lv_splice_copy(skb, t, lv_tap_begin(t, skb->len)))
+            lv_tap_put(t, &s->k.ip, side == LV_INSIDE ? LV_OUTSIDE : LV_INSIDE, LV_FATE_SENT);
+    }
+    t->c.kept = 0;
+    return 0;
+}
+
+LV_INLINE int lv_splice_packet(struct __sk_buff *skb, u32 side)
 {
     const struct lv_bpf_config *config = lv_first(&lv_config);
     struct lv_scratch *s = lv_first(&lv_scratch);
@@ -303,6 +349,18 @@ LV_INLINE int lv_splice(struct __sk_buff *skb, u32 side)
     if (kind == LV_KIND_TCP && !s->k.ip.fragment)
         return lv_splice_tcp(skb, s, config, side);
     return kind == LV_KIND_ICMP_ERROR ? lv_splice_icmp(skb, s, side) : TC_ACT_OK;
+}
+
+LV_INLINE int lv_splice(struct __sk_buff *skb, u32 side)
+{
+    int verdict;
+
+    if (lv_tap_on())
+        lv_splice_tap_before(skb);
+    verdict = lv_splice_packet(skb, side);
+    if (lv_tap_on())
+        lv_splice_tap_after(skb, side, verdict);
+    return verdict;
 }
 
 SEC("tc")

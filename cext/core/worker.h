@@ -8,6 +8,7 @@
 #ifndef LV_WORKER_H
 #define LV_WORKER_H
 
+#include "capture.h"
 #include "catches.h"
 #include "cookie.h"
 #include "emit.h"
@@ -65,6 +66,7 @@ struct lv_ring {
 
 struct lv_ctx {
     struct lv_config config;
+    struct lv_capture capture; /* what the workers' taps look for */
     struct lv_table table;
     struct lv_hold hold;
     struct lv_learning learning;
@@ -76,6 +78,8 @@ struct lv_ctx {
     void (*on_forget)(void *owner, const struct lv_key *key);
     void *owner;
 };
+
+struct lv_tap;
 
 struct lv_worker {
     struct lv_ctx *ctx;
@@ -89,13 +93,16 @@ struct lv_worker {
     struct lv_halfopen half;
     u8 half_stays; /* whoever makes a new flow seen elsewhere removes its half-open entry, and not before */
     struct lv_ring syn_ring[LV_SYN_STAGES];
-    u64 *count; /* LV_COUNTERS numbers for each service: reasons, then events */
+    u64 *count;         /* LV_COUNTERS numbers for each service: reasons, then events */
+    struct lv_tap *tap; /* 0: nothing is captured; see tap.h */
+    u8 reason;          /* that was counted last */
     struct lv_outq outq;
 };
 
 LV_INLINE void lv_count_drop(struct lv_worker *w, u16 service, enum lv_reason r)
 {
     w->count[(u32)service * LV_COUNTERS + r]++;
+    w->reason = (u8)r;
 }
 
 LV_INLINE void lv_count_events(struct lv_worker *w, u16 service, enum lv_event e, u32 n)
