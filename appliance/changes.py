@@ -17,6 +17,7 @@ from appliance import durable, preflight
 from appliance.errors import OperatorError
 from appliance.history import Entry, History
 from appliance.models import Config
+from appliance.pending import FILE_NAME as PENDING_NAME
 from appliance.pending import Pending, PendingFile, boot_id, now_s
 from appliance.running import Running, fixed_differences
 
@@ -59,7 +60,7 @@ class Changes:
         self.problem: str | None = None
         self.next: Config | None = None  # what a restart of the parts is wanted for
         self.history = History(state_dir / "history")
-        self._record = PendingFile(state_dir / "pending.json")
+        self._record = PendingFile(state_dir / PENDING_NAME)
         self._running: Running | None = None
 
     # ---- start ----

@@ -134,6 +134,7 @@ def argument_parser() -> argparse.ArgumentParser:
     moving.add_argument("--bridge", metavar="NIC", help="write mode: bridge, with this bridge")
 
     _changing(commands)
+    _keeping(commands)
 
     _block(commands.add_parser("block", help="sources that are blocked, or never to be"))
     commands.add_parser("version", help="the version")
@@ -159,6 +160,20 @@ def _capture(capture: argparse.ArgumentParser) -> None:
         "--reason", metavar="NAMES", help="reasons of drops, with commas; also dropped, passed, translated, sent"
     )
     capture.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
+
+
+def _keeping(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """The commands around a backup."""
+    backup = commands.add_parser("backup", help="configuration, history, learned servers, lists and secret in one file")
+    backup.add_argument("file", type=Path, metavar="FILE", help="-: stdout")
+    backup.add_argument("--without-secret", action="store_true", help="leave the secret of the cookies out")
+    restore = commands.add_parser("restore", help="put back what a backup holds, while no daemon runs")
+    restore.add_argument("file", type=Path, metavar="FILE", help="-: stdin")
+    restore.add_argument("--check", action="store_true", help="say what is in it and whether it is right, no more")
+    for one in (backup, restore):
+        one.add_argument(
+            "-c", "--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s"
+        )
 
 
 def _changing(commands: "argparse._SubParsersAction[Parser]") -> None:

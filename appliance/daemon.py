@@ -41,6 +41,7 @@ from appliance.report import StatusReport, status_report
 from appliance.roles import Access, Role
 from appliance.running import Running
 from appliance.secret import load_or_create
+from appliance.syslog import Syslog
 from appliance.varlink import Call, Method, Parameters
 from appliance.varlink import Service as Interface
 from appliance.version import version
@@ -102,7 +103,8 @@ class Daemon:
         self._jobs = jobs
         self._watch = Watch()
         self._attacks = Attacks()
-        self._events = Events(running.config.state_dir, running.config.on_attack)
+        self._syslog = Syslog(running.config.syslog)
+        self._events = Events(running.config.state_dir, running.config.on_attack, self._syslog.send)
         self._started_s = time.monotonic()
         self._look_at_s = self._started_s + LOOK_S
         self._leave_at_s = float("inf")
@@ -182,6 +184,7 @@ class Daemon:
             self._running.stop_steering()
         self._backends.save()
         self._events.close()
+        self._syslog.close()
         if not again:
             LOG.info("stopped")
 
@@ -224,6 +227,8 @@ class Daemon:
                 engine.set_guard(change.service, on=not change.over)
         self._events.take(changes)
         self._watch.stand("events", self._events.problem)
+        self._syslog.turn()
+        self._watch.stand("syslog", self._syslog.problem)
 
     def _expired(self, _: None) -> None:
         self._expiring = False

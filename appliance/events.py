@@ -20,7 +20,7 @@ from appliance.log import fields
 from appliance.statefile import UnreadableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from appliance.attack import Change
@@ -52,12 +52,16 @@ class EventReport(TypedDict):
 
 
 class Events:
-    """The latest KEPT attacks, oldest first. `problem`: what an operator should know, None while all is well."""
+    """The latest KEPT attacks, oldest first; `tell` is given each beginning and each end.
 
-    def __init__(self, folder: Path, hook: Hook) -> None:
+    `problem`: what an operator should know, None while all is well.
+    """
+
+    def __init__(self, folder: Path, hook: Hook, tell: Callable[[EventReport], None] | None = None) -> None:
         self._path = folder / FILE_NAME
         self._events: list[EventReport] = []
         self._hook = hook
+        self._tell = tell
         self._due: deque[bytes] = deque()
         self._running: tuple[subprocess.Popen[bytes], float] | None = None
         self.problem: str | None = None
@@ -106,6 +110,8 @@ class Events:
             self._events[open_ones[-1]] = event
         else:
             self._events = [*self._events, event][-KEPT:]
+        if self._tell is not None:
+            self._tell(event)
         if self._hook.command is None:
             return
         if len(self._due) >= WAITING:

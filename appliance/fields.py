@@ -11,7 +11,17 @@ from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
 from appliance.addresses import ALL_PORTS, MAX_PORT, AddressRange, PortRange, merge_ports, parse_addresses, parse_ports
 from appliance.errors import WrongValue, shown
-from appliance.values import absolute_path, accepts, choice, flag, group_name, interface, service_name, whole
+from appliance.values import (
+    absolute_path,
+    accepts,
+    choice,
+    flag,
+    group_name,
+    host_address,
+    interface,
+    service_name,
+    whole,
+)
 
 MAX_ITEMS = 65536
 SOCKET_NAME = "control.sock"
@@ -86,6 +96,7 @@ GroupName = Annotated[str, PlainValidator(group_name)]
 Address = Annotated[AddressRange, PlainValidator(_address)]
 Port = Annotated[PortRange, PlainValidator(accepts(PORT_SCHEMA)(parse_ports))]
 Vlan = Annotated[int, PlainValidator(whole(1, 4094))]
+Host = Annotated[str, PlainValidator(host_address)]
 AbsolutePath = Annotated[Path, PlainValidator(absolute_path)]
 RuntimeDir = Annotated[Path, PlainValidator(_runtime_dir)]
 DropOrPass = Annotated[Literal["drop", "pass"], PlainValidator(choice("drop", "pass"))]

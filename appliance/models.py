@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-from appliance.addresses import merge_addresses
+from appliance.addresses import MAX_PORT, merge_addresses
 from appliance.errors import WrongValue
 from appliance.fields import (
     SOCKET_NAME,
@@ -24,6 +24,7 @@ from appliance.fields import (
     DropOrPass,
     Flag,
     GroupName,
+    Host,
     Interface,
     Ports,
     RuntimeDir,
@@ -241,6 +242,20 @@ class Hook(Model):
     """So many seconds it may take; then it is ended."""
 
 
+class Syslog(Model):
+    """A log server that is told of the beginning and the end of each attack, in messages of RFC 5424.
+
+    Over UDP nobody knows what arrived. While the server is away a hundred messages wait; more are left out.
+    """
+
+    address: Host | None = None
+    """The server's address, reached over the management interface. Default: none, nothing is sent."""
+    port: Annotated[int, PlainValidator(whole(1, MAX_PORT))] = 514
+    """Its port."""
+    transport: Annotated[Literal["udp", "tcp"], PlainValidator(choice("udp", "tcp"))] = "udp"
+    """How it listens; with `tcp`, messages are preceded by their length (RFC 6587)."""
+
+
 class Cookie(Model):
     """Where the secret of the cookies is; boxes with the same secret accept each other's cookies."""
 
@@ -296,6 +311,8 @@ class Config(Model):
     """The secret of the cookies; boxes with the same secret accept each other's cookies."""
     on_attack: Hook = Hook()
     """A program of yours that is told of each attack."""
+    syslog: Syslog = Syslog()
+    """A log server that is told of each attack."""
     control: Control = Control()
     """Who may use the control socket besides root."""
     runtime_dir: RuntimeDir = Path("/run/levee")

@@ -17,6 +17,7 @@ from appliance.statefile import UnreadableError
 
 LOG = logging.getLogger(__name__)
 
+FILE_NAME = "pending.json"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 

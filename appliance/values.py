@@ -5,6 +5,8 @@ schema for editors from it), and the sentence for what is not. Called by models.
 WrongValue. Must not know keys, places in files, or other values.
 """
 
+import contextlib
+import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -172,6 +174,17 @@ def group_name(value: object) -> str:
     if isinstance(value, str) and GROUP_NAME.match(value):
         return value
     raise WrongValue(f"{shown(value)} is not the name of a group", "a name like adm or levee-admin")
+
+
+@accepts({"type": "string", "pattern": "^[0-9A-Fa-f:.]+$", "description": "an address"})
+def host_address(value: object) -> str:
+    """The address of one host, as it is written usually."""
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return str(ipaddress.ip_address(value))
+    raise WrongValue(
+        f"{shown(value)} is not the address of a host", "an address like 192.0.2.1; names are not asked for"
+    )
 
 
 @accepts({"type": "string", "pattern": "^/", "description": "a path from the root"})
