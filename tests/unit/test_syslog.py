@@ -134,7 +134,7 @@ def test_one_that_is_away_is_said_and_tried_again(tcp: socket.socket, monkeypatc
 def test_one_that_reads_nothing_holds_nobody_up(tcp: socket.socket, caplog: pytest.LogCaptureFixture) -> None:
     """Its buffers fill, then WAITING messages wait, the rest is left out. Then it reads: whole messages, in order."""
     one = Syslog(settings(tcp, "tcp"))
-    long: EventReport = {**EVENT, "service": "w" * 20_000}
+    long: EventReport = {**EVENT, "service": "w" * 100_000}
     sent = 0
     while one._left_out == 0:
         assert sent < 10_000
