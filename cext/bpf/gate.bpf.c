@@ -31,8 +31,8 @@ LV_INLINE void lv_fill_handover(struct xdp_md *ctx, struct lv_handover *h, u32 l
     h->side = LV_OUTSIDE;
     h->flags = 0;
     h->vlan_proto = h->vlan_tci = 0;
-    LV_OPAQUE(len); /* so that the register that is compared is the one that is handed over */
-    if (len < LV_ETHERNET_BYTES || len > room - sizeof(*h) || bpf_xdp_load_bytes(ctx, 0, h + 1, len))
+    len = lv_len_between(len, LV_ETHERNET_BYTES, room - sizeof(*h));
+    if (!len || bpf_xdp_load_bytes(ctx, 0, h + 1, len))
         h->len = 0; /* user space steps over it */
     bpf_ringbuf_submit(h, 0);
 }
@@ -73,8 +73,8 @@ LV_INLINE int lv_turn_round(struct xdp_md *ctx, struct lv_scratch *s, const stru
     len += lv_segment_write(s->frame + len, &s->segment);
     if (bpf_xdp_adjust_tail(ctx, (int)len - (int)have))
         return lv_gate_drop(s->service, LV_R_NOT_CHANGED);
-    LV_OPAQUE(len);
-    if (len < 54 || len > sizeof(s->frame) || bpf_xdp_store_bytes(ctx, 0, s->frame, len))
+    len = lv_len_between(len, 54, sizeof(s->frame));
+    if (!len || bpf_xdp_store_bytes(ctx, 0, s->frame, len))
         return lv_gate_drop(s->service, LV_R_NOT_CHANGED);
     lv_count_ev(s->service, LV_E_SYNACK_SENT);
     lv_count(s->service, LV_R_SYN_ANSWERED);
@@ -113,8 +113,8 @@ LV_INLINE int lv_gate_believes_checksum(const struct lv_scratch *s)
 
     if (s->k.tcp.payload_len)
         return 1;
-    LV_OPAQUE(len);
-    if (len < 20 || len > LV_TCP_HEADER_MAX)
+    len = lv_len_between(len, 20, LV_TCP_HEADER_MAX);
+    if (!len)
         return 0;
     pseudo = lv_pseudo_sum(s->k.ip.family, &s->k.ip.src, &s->k.ip.dst, LV_IPPROTO_TCP, len);
     return lv_csum_fold(lv_csum_bytes(s->tcp, len, pseudo)) == 0xffff || lv_get16(s->tcp + 16) == lv_csum_fold(pseudo);

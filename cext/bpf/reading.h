@@ -91,8 +91,8 @@ __noinline int lv_gate_read_far(struct xdp_md *ctx)
         return LV_KIND_OTHER;
     if (len > sizeof(s->frame))
         len = sizeof(s->frame);
-    LV_OPAQUE(len);
-    if (len < LV_ETHERNET_BYTES || len > sizeof(s->frame) || bpf_xdp_load_bytes(ctx, 0, s->frame, len))
+    len = lv_len_between(len, LV_ETHERNET_BYTES, sizeof(s->frame));
+    if (!len || bpf_xdp_load_bytes(ctx, 0, s->frame, len))
         return LV_KIND_OTHER;
     end = s->frame + len;
     at = lv_gate_link(&k, s->frame, end, &proto);

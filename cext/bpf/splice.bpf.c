@@ -28,8 +28,8 @@ LV_INLINE void lv_fill_handover(struct __sk_buff *skb, struct lv_handover *h, u3
     h->flags = flags;
     h->vlan_proto = skb->vlan_present ? bpf_ntohs((u16)skb->vlan_proto) : 0;
     h->vlan_tci = (u16)skb->vlan_tci;
-    LV_OPAQUE(len);
-    if (len < LV_ETHERNET_BYTES || len > room - sizeof(*h) || bpf_skb_load_bytes(skb, 0, h + 1, len))
+    len = lv_len_between(len, LV_ETHERNET_BYTES, room - sizeof(*h));
+    if (!len || bpf_skb_load_bytes(skb, 0, h + 1, len))
         h->len = 0;
     bpf_ringbuf_submit(h, 0);
 }
@@ -115,8 +115,8 @@ __noinline int lv_splice_translate(struct __sk_buff *skb, u32 side)
         lv_translate_to_server(c, s->tcp, &s->opts, &d);
     else
         lv_translate_to_client(c, s->tcp, &s->opts, &d);
-    LV_OPAQUE(len);
-    if (len < 20 || len > LV_TCP_HEADER_MAX || bpf_skb_store_bytes(skb, l4, s->tcp, len, 0))
+    len = lv_len_between(len, 20, LV_TCP_HEADER_MAX);
+    if (!len || bpf_skb_store_bytes(skb, l4, s->tcp, len, 0))
         return -1;
     sum = lv_csum_fold(d.sum);
     if (bpf_l4_csum_replace(skb, l4 + 16, 0, bpf_htons(sum), 0))
