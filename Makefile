@@ -77,6 +77,12 @@ lab-down: ## take the lab down
 guest: build ## build the guest and bring it up to date with the working tree
 	@$(AS_ROOT) tests/guest/guest build
 
+image: build ## the bootable image and its update: .build/image (minutes; root)
+	@$(AS_ROOT) image/image build
+
+image-test: build ## that image in QEMU: boot by each firmware, flood, configuration from the stick (15 minutes)
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest tests/image
+
 setup: $(STAMP)/apt $(STAMP)/venv ## install Debian packages and the Python environment (root or sudo)
 
 build: setup ## compile what changed and install it into .venv
@@ -100,4 +106,4 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@touch $@
 
 .PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-kills test-guest \
-	docs fuzz-long behaviour bench lab lab-down guest setup build format clean
+	docs fuzz-long behaviour bench lab lab-down guest image image-test setup build format clean

@@ -162,7 +162,15 @@ def lint() -> Part:
     # -P: the stubs are compared with the installed modules, not with the source folder.
     stubtest = (sys.executable, "-P", "-m", "mypy.stubtest", "--concise", "--ignore-disjoint-bases")
     # SC2187: Debian 12's shellcheck does not know busybox's shell by name.
-    scripts = sources("tools/setup", "tools/build", ".ci/run", "tests/guest/guest", "**/*.sh")
+    scripts = sources(
+        "tools/setup",
+        "tools/build",
+        ".ci/run",
+        "tests/guest/guest",
+        "image/image",
+        "image/root/usr/lib/levee/bin/levee-grow",
+        "**/*.sh",
+    )
     warnings = ("-std=gnu11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", "-x", "c-header")
     # Where the host's own <asm/types.h> is, which another target does not look for.
     include = f"/usr/include/{sysconfig.get_config_var('MULTIARCH')}"

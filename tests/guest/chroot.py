@@ -82,10 +82,17 @@ def _mountpoint(root: Path, path: Path) -> None:
 
 
 def run_in_root(
-    layout: Layout, argv: list[str], *, cwd: Path, limit_s: int, variables: Mapping[str, str] | None = None
+    layout: Layout,
+    argv: list[str],
+    *,
+    cwd: Path,
+    limit_s: int,
+    variables: Mapping[str, str] | None = None,
+    network: bool = True,
 ) -> None:
     """Run `argv` as root in the userland tree, in folder `cwd`, with `variables` in its environment.
 
+    Without `network` nothing of the host's set-up is seen in the tree, and nothing is added to it.
     Raises GuestError, with the end of what it printed, when it fails or takes longer than `limit_s`.
     """
     environment = {
@@ -99,13 +106,13 @@ def run_in_root(
     environment |= variables or {}
     binds: list[str] = []
     seen: set[Path] = set()
-    for path in (*map(Path, _HOST_FILES), *_pip_needs(environment)):
+    for path in (*map(Path, _HOST_FILES), *_pip_needs(environment)) if network else ():
         if path.exists() and path not in seen:
             seen.add(path)
             _mountpoint(layout.root, path)
             binds += ["ro", str(path)]
     pip_cache = Path(environment["HOME"]) / ".cache/pip"
-    if pip_cache.is_dir():
+    if network and pip_cache.is_dir():
         _mountpoint(layout.root, pip_cache)
         binds += ["rw", str(pip_cache)]
     # setpriv: the namespaces' first process is killed when we die, and with it all of them.

@@ -1,7 +1,7 @@
 """Where Debian packages come from: the host's own apt configuration, applied to Debian 13.
 
 Owns the translation of the host's apt set-up (mirror, proxy, keyring) into what mmdebstrap needs.
-Called by userland.py. No registry is named here: what the host may reach, its apt sources say.
+Called by userland.py and the image's recipe. No registry is named here: what the host may reach, its apt sources say.
 """
 
 from __future__ import annotations
@@ -71,9 +71,33 @@ def fetch_options(dump: str) -> tuple[str, ...]:
     return tuple(line for line in lines if line.startswith(_ACQUIRE) and not line.endswith('"";'))
 
 
+def parse_security(text: str) -> str:
+    """The URI of the archive with security updates, "" if the host has none; `text` as for parse_targets()."""
+    for line in text.splitlines():
+        uri, found, release, component = line.split("|")[:4]
+        if component == "main" and (found.endswith("-security") or release.endswith("-security")):
+            return uri
+    return ""
+
+
+def _targets() -> str:
+    return _run("apt-get", "indextargets", "--format", _FIELDS, "Created-By: Packages")
+
+
 def host_mirror() -> Mirror:
     """The host's mirror, keyring and fetch options, for Debian 13."""
-    targets = _run("apt-get", "indextargets", "--format", _FIELDS, "Created-By: Packages")
-    uri, keyring = parse_targets(targets, _host_codename())
+    uri, keyring = parse_targets(_targets(), _host_codename())
     signed = f"[signed-by={keyring}] " if keyring else ""
     return Mirror(f"deb {signed}{uri} {SUITE} main\n", fetch_options(_run("apt-config", "dump")))
+
+
+def image_mirror() -> Mirror:
+    """As host_mirror(), with updates and firmware: what an image for real machines is made of."""
+    text = _targets()
+    uri, keyring = parse_targets(text, _host_codename())
+    signed = f"[signed-by={keyring}] " if keyring else ""
+    archives = [(uri, SUITE), (uri, f"{SUITE}-updates")]
+    if security := parse_security(text):
+        archives.append((security, f"{SUITE}-security"))
+    sources = "".join(f"deb {signed}{where} {suite} main non-free-firmware\n" for where, suite in archives)
+    return Mirror(sources, fetch_options(_run("apt-config", "dump")))

@@ -118,14 +118,14 @@ def _prepare_tests(layout: Layout) -> None:
     run_in_root(layout, collect, cwd=TREE_IN_GUEST, limit_s=_BUILD_LIMIT_S)
 
 
-def install_product(layout: Layout) -> None:
-    """Bring the working tree and the built product up to date in the guest's userland."""
+def build_product(layout: Layout) -> bool:
+    """Bring working tree and built wheel up to date in the guest's userland; returns whether anything changed."""
     changed = sync_tree(layout)
     _ensure_environment(layout)
     stamp = layout.tree / ".venv" / "product.built"
     if changed == 0 and stamp.exists():
-        return
-    say(f"building the product for the guest ({changed} changed files)")
+        return False
+    say(f"building the product in Debian 13 ({changed} changed files)")
     stamp.unlink(missing_ok=True)
     run_in_root(
         layout,
@@ -133,5 +133,15 @@ def install_product(layout: Layout) -> None:
         cwd=TREE_IN_GUEST,
         limit_s=_BUILD_LIMIT_S,
     )
-    _prepare_tests(layout)
     stamp.touch()
+    return True
+
+
+def install_product(layout: Layout) -> None:
+    """As build_product(), and what tests need beside it."""
+    ready = layout.tree / ".venv" / "tests.prepared"
+    if build_product(layout):
+        ready.unlink(missing_ok=True)
+    if not ready.exists():
+        _prepare_tests(layout)
+        ready.touch()

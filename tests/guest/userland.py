@@ -13,6 +13,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from guest.kernel import unpack_kernel
@@ -69,17 +70,34 @@ def current_layout() -> Layout:
     return layout_for(recipe)
 
 
-def _mmdebstrap(
-    mirror: Mirror, target: Path, variant: str, packages: tuple[str, ...], log: Path
-) -> subprocess.Popen[bytes]:
-    argv = ["mmdebstrap", "--mode=root", f"--variant={variant}", "--format=directory"]
-    argv += [f"--include={','.join(packages)}"]
+@dataclass(frozen=True)
+class Tree:
+    """One tree for mmdebstrap: where it goes, which variant and packages, and dpkg's options while it is installed."""
+
+    name: str
+    layout: Layout
+    target: Path
+    variant: str
+    packages: tuple[str, ...]
+    dpkg_options: tuple[str, ...] = ()
+
+    @property
+    def log(self) -> Path:
+        return self.layout.base / f"{self.name}.log"
+
+
+def _mmdebstrap(mirror: Mirror, tree: Tree) -> subprocess.Popen[bytes]:
+    argv = ["mmdebstrap", "--mode=root", f"--variant={tree.variant}", "--format=directory"]
+    argv += [f"--include={','.join(tree.packages)}"]
     argv += [f"--aptopt={line}" for line in mirror.apt_options]
-    if variant != "extract":
-        argv += [f"--dpkgopt={option}" for option in _DPKG_OPTIONS]
-    argv += [SUITE, str(target), "-"]
-    with log.open("wb") as sink:
-        child = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=sink, stderr=sink, start_new_session=True)
+    argv += [f"--dpkgopt={option}" for option in tree.dpkg_options]
+    argv += [SUITE, str(tree.target), "-"]
+    # Whoever wants an initial RAM disk makes it when the tree is complete (Debian's kernel package reads INITRD).
+    environment = os.environ | {"INITRD": "No"}
+    with tree.log.open("wb") as sink:
+        child = subprocess.Popen(
+            argv, env=environment, stdin=subprocess.PIPE, stdout=sink, stderr=sink, start_new_session=True
+        )
     if child.stdin is None:
         raise GuestError("mmdebstrap was started without a pipe")
     with child.stdin as pipe:
@@ -99,29 +117,33 @@ def _killed_at_exit(children: list[subprocess.Popen[bytes]]) -> Iterator[None]:
                 child.wait()
 
 
-def _build_trees(layout: Layout) -> None:
-    mirror = host_mirror()
-    jobs = (
-        ("tools", layout.tools, "extract", _TOOLS),
-        ("root", layout.root, "apt", userland_packages()),
-    )
-    logs = {name: layout.base / f"{name}.log" for name, *_ in jobs}
+def make_trees(mirror: Mirror, trees: tuple[Tree, ...]) -> None:
+    """Install all of them, at the same time. Raises GuestError with the end of what mmdebstrap said."""
     children: list[subprocess.Popen[bytes]] = []
     with _killed_at_exit(children):
-        for name, target, variant, packages in jobs:
-            children.append(_mmdebstrap(mirror, target, variant, packages, logs[name]))
-        for (name, *_), child in zip(jobs, children, strict=True):
+        children.extend(_mmdebstrap(mirror, tree) for tree in trees)
+        for tree, child in zip(trees, children, strict=True):
             try:
                 code = child.wait(_BUILD_LIMIT_S)
             except subprocess.TimeoutExpired:
                 code = -1
-                say(f"mmdebstrap ({name}) took more than {_BUILD_LIMIT_S} s")
+                say(f"mmdebstrap ({tree.name}) took more than {_BUILD_LIMIT_S} s")
             if code != 0:
-                tail = "\n".join(logs[name].read_text(errors="replace").splitlines()[-15:])
+                tail = "\n".join(tree.log.read_text(errors="replace").splitlines()[-15:])
                 raise GuestError(
-                    f"mmdebstrap could not make the {name} tree:\n{tail}",
-                    "the guest needs a Debian mirror that carries trixie, and its signing keys",
+                    f"mmdebstrap could not make the {tree.name} tree:\n{tail}",
+                    "it needs a Debian mirror that carries trixie, and its signing keys",
                 )
+
+
+def _build_trees(layout: Layout) -> None:
+    make_trees(
+        host_mirror(),
+        (
+            Tree("tools", layout, layout.tools, "extract", _TOOLS),
+            Tree("root", layout, layout.root, "apt", userland_packages(), _DPKG_OPTIONS),
+        ),
+    )
 
 
 def _finish_root(layout: Layout) -> None:

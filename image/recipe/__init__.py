@@ -1,0 +1,1 @@
+"""The recipe of the bootable image; see image/README.md."""

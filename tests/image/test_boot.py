@@ -1,0 +1,80 @@
+"""The image from switching on to a flood: each firmware, real clients through the box, forged packets to nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from guest.layout import Layout
+from imagelab import stick
+from imagelab.machine import Firmware, Machine, booted
+from netlab import clients, counters, flood
+from netlab.names import Names
+from netlab.session import wait_until
+from netlab.topology import FLAT, Mode
+
+BOOT_S = 600.0
+LOGIN = r"operator@levee:~\$ "
+PROTECTED = """\
+version: 1
+mode: bridge
+engine: {engine}
+bridge: br0
+outside: outside
+inside: inside
+services:
+  everything: {{addresses: [0.0.0.0/0, "::/0"], ports: all}}
+control: {{changers: levee-admin}}
+"""
+FORGED = 20_000
+
+
+def until_ready(machine: Machine) -> None:
+    """Until the operator is logged in on the serial line and the daemon answers."""
+    machine.expect(LOGIN, BOOT_S)
+    machine.plain_shell()
+    assert wait_until(lambda: machine.run("levee status >/dev/null")[0] in (0, 1), 180), machine.run("levee status")
+
+
+@pytest.mark.parametrize(
+    ("kind", "engine"),
+    [(Firmware.BIOS, "bpf"), (Firmware.UEFI, "nfqueue")],
+    ids=("bios-bpf", "uefi-nfqueue"),
+)
+def test_cold_boot_protects(
+    kind: Firmware,
+    engine: str,
+    disk: Path,
+    tools: Layout,
+    ovmf: Path,
+    taps: tuple[int, int],
+    names: Names,
+    folder: Path,
+) -> None:
+    stick.write(disk, "levee.yaml", PROTECTED.format(engine=engine))
+    with booted(tools, ovmf, kind, disk, taps, folder) as machine:
+        until_ready(machine)
+        assert f"engine {engine}" in machine.run("levee status")[1]
+        before = counters.read(names)["forged"]
+        for address in (FLAT.server.v4, FLAT.server.v6):
+            sent = flood.run_flood(
+                names, Mode.BRIDGE, flood.FloodSpec("syn-options", address, FORGED, 60, rate_pps=2000)
+            )
+            assert sent.sent == FORGED
+            assert clients.curl(names, address, limit_s=30).returncode == 0
+        assert counters.read(names)["forged"] == before
+        code, said = machine.run("levee status --json | grep -m1 syn_received")
+        assert code == 0, said
+
+
+def test_configuration_with_a_mistake_is_refused_with_its_place(
+    disk: Path, tools: Layout, ovmf: Path, taps: tuple[int, int], names: Names, folder: Path
+) -> None:
+    stick.write(disk, "levee.yaml", PROTECTED.format(engine="warp"))
+    stick.write(disk, "box.yaml", "version: 1\noutside: eth0\n")
+    with booted(tools, ovmf, Firmware.BIOS, disk, taps, folder) as machine:
+        until_ready(machine)
+        assert clients.curl(names, FLAT.server.v4, limit_s=30).returncode == 0
+    assert "levee.yaml:3:9: engine: warp is not" in (stick.read(disk, "levee.yaml.refused") or "")
+    assert "box.yaml:2:10: outside: eth0 is not a port" in (stick.read(disk, "box.yaml.refused") or "")
+    assert "used as" in (stick.read(disk, "PORTS.txt") or "")

@@ -1,0 +1,1 @@
+"""The image in QEMU, between the two ends of the lab."""
