@@ -65,6 +65,9 @@ fuzz-long: build ## fuzz targets, 10 million executions each
 behaviour: build ## every promise, tested with every engine and mode there is: docs/behaviour.md (an hour and more)
 	@$(PY) tools/suite.py unit property differential bpf behaviour; $(PY) tools/behaviour.py
 
+pictures: build ## the screens of the terminal interface as SVG, in tests/screens
+	@PYTHONPATH=tests PYTHONSAFEPATH=1 $(PY) -m screens.pictures
+
 bench: build ## what Levee does and costs beside its peers: floods, throughput; tables, JSON, plot (15 minutes)
 	@$(AS_ROOT) env PYTHONPATH=tests:tests/lab PYTHONSAFEPATH=1 $(PY) -m bench
 
@@ -106,4 +109,4 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@touch $@
 
 .PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-kills test-guest \
-	docs fuzz-long behaviour bench lab lab-down guest image image-test setup build format clean
+	docs fuzz-long behaviour pictures bench lab lab-down guest image image-test setup build format clean

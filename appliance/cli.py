@@ -119,6 +119,15 @@ def argument_parser() -> argparse.ArgumentParser:
     top.add_argument("--interval", type=_seconds, default=1.0, metavar="SECONDS", help="between two screens")
     top.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
+    screen = commands.add_parser("tui", help="the full screen: state, services, attacks, configuration, bypass")
+    screen.add_argument(
+        "--interval", type=_seconds, metavar="SECONDS", help="between two looks; default: 1, on a console 2"
+    )
+    screen.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
+
+    menu = commands.add_parser("menu", help="the same as numbered lines, for a serial line")
+    menu.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
+
     numbers = commands.add_parser("metrics", help="the numbers for Prometheus, once or over HTTP")
     numbers.add_argument("--listen", metavar="ADDRESS:PORT", help="serve them; name the management address")
     numbers.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")

@@ -1,0 +1,1 @@
+"""What is on the screen, as lines of text: no toolkit is imported here."""

@@ -1,0 +1,147 @@
+"""What is around every page: the banner, the names of the pages, the keys.
+
+Owns their order and their words. All of them fit 80 columns.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from appliance.tui.view import words
+from appliance.tui.view.line import Line, cut
+
+if TYPE_CHECKING:
+    from appliance.report import StatusReport
+    from appliance.tui.view.line import Span
+    from appliance.tui.view.snapshot import Snapshot
+
+
+class Key(NamedTuple):
+    """A key, what it does on the screen's last line, and the command that does the same."""
+
+    key: str
+    what: str
+    command: str
+
+
+# Number, identifier, name.
+PAGES = (
+    ("1", "overview", "Overview"),
+    ("2", "services", "Services"),
+    ("3", "events", "Attacks"),
+    ("4", "flows", "Connections"),
+    ("5", "blocked", "Blocked"),
+    ("6", "backends", "Servers"),
+    ("7", "configuration", "Config"),
+)
+
+EVERYWHERE = (
+    Key("b", "Bypass", "levee bypass on|off"),
+    Key("?", "Help", "levee --help"),
+    Key("q", "Leave", ""),
+)
+KEYS: dict[str, tuple[Key, ...]] = {
+    "overview": (
+        Key("h", "Minute/hour", "levee status --watch"),
+        Key("Enter", "Service", "levee explain --service NAME"),
+    ),
+    "services": (
+        Key("Enter", "Open", "levee explain --service NAME"),
+        Key("n", "New", "levee apply"),
+        Key("p", "Protect", "levee apply"),
+    ),
+    "service": (Key("p", "Protect", "levee apply"), Key("f", "Its connections", "levee flows --service NAME")),
+    "events": (Key("Enter", "Service", "levee events"),),
+    "flows": (
+        Key("f", "Filter", "levee flows --client ADDRESSES"),
+        Key("Enter", "Block its client", "levee block add ADDRESS"),
+    ),
+    "blocked": (Key("a", "Add", "levee block add PREFIX"), Key("x", "Take out", "levee block del PREFIX")),
+    "backends": (Key("Enter", "Service", "levee backends"),),
+    "configuration": (
+        Key("e", "Edit", "levee apply FILE"),
+        Key("d", "Apply file", "levee diff; levee apply"),
+        Key("r", "Go back", "levee rollback N"),
+        Key("Enter", "Compare", "levee diff N"),
+    ),
+    "entry": (Key("r", "Go back to it", "levee rollback N"),),
+    "help": (),
+}
+PENDING = (Key("c", "Keep it", "levee confirm"), Key("u", "Undo it", "levee rollback"))
+
+
+def _percent(used: int, capacity: int) -> str:
+    return f"{100 * used // capacity if capacity else 0}%"
+
+
+def _links(status: StatusReport) -> tuple[str, bool]:
+    parts = [f"{side} {link['name']} {'up' if link['up'] else 'DOWN'}" for side, link in status["links"].items()]
+    return "  ".join(parts), all(link["up"] for link in status["links"].values())
+
+
+def banner(snapshot: Snapshot, width: int) -> list[Line]:
+    """Two lines: state, links, engine; then tables, version, or the change on trial."""
+    status = snapshot.status
+    if status is None:
+        text = f" NO ANSWER  {snapshot.error or 'asking ...'}"
+        return [Line(((f"{cut(text, width):<{width}}", "banner-bad"),)), Line()]
+    word, role = words.state(status)
+    if snapshot.error:
+        word, role = "NO ANSWER", "banner-bad"
+    links, up = _links(status)
+    engine = f"{status['mode']}, {status['engine']}"
+    room = width - len(word) - len(links) - 6
+    first = Line(
+        (
+            (f" {word} ", role),
+            ("  ", "text"),
+            (links, "text" if up else "bad"),
+            (f"{cut(engine, room):>{room}} ", "dim"),
+        )
+    )
+    return [first, _second(snapshot, status, width)]
+
+
+def _second(snapshot: Snapshot, status: StatusReport, width: int) -> Line:
+    if snapshot.error:
+        return Line(((cut(f" {snapshot.error}", width), "bad"),))
+    pending = status["configuration"]["pending"]
+    if pending:
+        text = (
+            f" CHANGE {pending['number']} ON TRIAL: back to {pending['back_to']} in {pending['left_s']} s"
+            f"   c: keep it   u: undo it"
+        )
+        return Line(((f"{cut(text, width):<{width}}", "banner-warn"),))
+    hold = status["hold"]
+    text = (
+        f" tables: connections {_percent(**status['flows'])}, half-open {_percent(**status['half_open'])}, "
+        f"held {_percent(hold['bytes'], hold['capacity'])}"
+    )
+    version = f"levee {status['version']} "
+    return Line(((f"{text:<{width - len(version)}}", "dim"), (version, "dim")))
+
+
+def tabs(page: str, width: int) -> Line:
+    """The names of the pages, the open one marked."""
+    spans: list[Span] = []
+    for number, name, title in PAGES:
+        spans.append((f" {number}", "key"))
+        spans.append((f" {title}", "title" if name == page else "dim"))
+    if width >= 100:
+        spans.append(("   Tab: the next", "dim"))
+    return Line(tuple(spans))
+
+
+def keys(page: str, snapshot: Snapshot, width: int) -> Line:
+    """The last line."""
+    pending = snapshot.status and snapshot.status["configuration"]["pending"]
+    back = (Key("Esc", "Back", ""),) if page in ("service", "entry", "help") else ()
+    shown = (*back, *KEYS[page], *EVERYWHERE, *(PENDING if pending else ()))
+    spans: list[Span] = []
+    used = 0
+    for one in shown:
+        used += len(one.key) + len(one.what) + 3
+        if used > width:
+            break
+        spans += [(f" {one.key}", "key"), (f" {one.what} ", "text")]
+    return Line(tuple(spans))

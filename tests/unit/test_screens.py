@@ -1,0 +1,79 @@
+"""The screens: each as it was looked at, in the characters and colours that its terminal has."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, get_type_hints
+
+import pytest
+from screens.pictures import CONSOLE, LOOKS, PICTURES, VGA, Picture, draw, path
+from screens.recorded import Recorded
+
+from appliance import report
+from appliance.backends import BackendReport
+from appliance.events import EventReport
+from appliance.flows import FlowReport
+from appliance.tui.look import of_terminal
+
+if TYPE_CHECKING:
+    from appliance.tui.view.line import Role
+
+EACH = [(picture, size) for picture in PICTURES for size in picture.sizes]
+COLOUR = re.compile(r"#[0-9a-f]{6}")
+FRAME = {"#292929", "#ff5f57", "#febc2e", "#28c840", "#c5c8c6"}  # the drawing's own window around the screen
+
+
+@pytest.mark.parametrize(("picture", "size"), EACH, ids=[f"{one.name}-{size[0]}" for one, size in EACH])
+def test_a_screen_is_as_it_was_looked_at(picture: Picture, size: tuple[int, int]) -> None:
+    """And on the console it has no glyph and no colour that a console has not."""
+    drawn, rows = draw(picture, size)
+    assert drawn == path(picture, size).read_text(), f"{picture.name} looks different: make pictures, and look at it"
+    assert len(rows) == size[1]
+    assert {len(row) for row in rows} == {size[0]}
+    if size == CONSOLE:
+        "".join(rows).encode("cp437")
+        palette = {f"#{red:02x}{green:02x}{blue:02x}" for red, green, blue in VGA.ansi_colors._colors}
+        assert set(COLOUR.findall(drawn)) <= palette | FRAME
+
+
+@pytest.mark.parametrize(
+    ("environment", "encoding", "colours", "letters"),
+    [
+        ({"TERM": "linux"}, "UTF-8", 16, False),
+        ({"TERM": "linux"}, "ANSI_X3.4-1968", 16, True),
+        ({"TERM": "vt100"}, "UTF-8", 0, True),
+        ({"TERM": "xterm-256color"}, "UTF-8", 1 << 24, False),
+        ({"TERM": "xterm", "COLORTERM": "truecolor"}, "utf8", 1 << 24, False),
+        ({"TERM": "xterm-256color", "NO_COLOR": "1"}, "UTF-8", 0, False),
+        ({}, "UTF-8", 0, True),
+    ],
+)
+def test_a_terminal_gets_what_it_promises(
+    environment: dict[str, str], encoding: str, colours: int, *, letters: bool
+) -> None:
+    look = of_terminal(environment, encoding)
+    assert (look.colours, look.letters) == (colours, letters)
+
+
+def test_every_look_knows_every_role() -> None:
+    roles: set[Role] = set(LOOKS[CONSOLE].styles())
+    for environment in ({"TERM": "vt100"}, {"TERM": "linux"}, {"TERM": "xterm-256color"}):
+        assert set(of_terminal(environment, "utf8").styles()) == roles
+
+
+def test_the_recorded_box_answers_as_the_real_one_does() -> None:
+    box = Recorded(pending=True)
+    status = box.status()
+    shapes = (
+        (report.StatusReport, status),
+        (report.ServiceReport, status["services"]["web"]),
+        (report.ConfigurationReport, status["configuration"]),
+        (report.PendingReport, status["configuration"]["pending"]),
+        (report.AttackReport, status["attacks"]["web"]),
+        (EventReport, box.events()[0]),
+        (BackendReport, box.backends()[0]),
+        (FlowReport, box.flows(1, "", "")[0]),
+    )
+    for shape, found in shapes:
+        assert found is not None
+        assert set(get_type_hints(shape)) == set(found), shape.__name__

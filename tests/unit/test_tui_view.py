@@ -1,0 +1,137 @@
+"""What the terminal interface shows, without a terminal: rates, graphs, small edits of the configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from screens.recorded import TEXT, Recorded
+
+from appliance.config import loads
+from appliance.errors import OperatorError
+from appliance.tui import poll
+from appliance.tui.view import edits, frame, pages
+from appliance.tui.view.graph import bars, graph, top_of_scale
+from appliance.tui.view.line import Line, plain
+from appliance.tui.view.rates import HOUR_S, MINUTE_S, SERIES, Meter
+from appliance.tui.view.snapshot import Asked, Snapshot
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
+
+
+def minute(box: Recorded) -> Snapshot:
+    snapshot = Snapshot()
+    while not box.over:
+        snapshot = poll.ask(box, "overview", Asked(), snapshot)
+    return snapshot
+
+
+@given(st.lists(st.none() | st.floats(0, 1e12), min_size=1, max_size=60), st.integers(1, 12))
+def test_a_graph_has_its_size_and_shows_whatever_is_not_nothing(values: list[float | None], rows: int) -> None:
+    top = top_of_scale(max((one for one in values if one is not None), default=0.0))
+    drawn = bars(values, rows, top)
+    assert [len(row) for row in drawn] == [len(values)] * rows
+    "".join(drawn).encode("cp437")
+    for value, cell in zip(values, drawn[-1], strict=True):
+        assert (cell in "\u2584\u2588") == bool(value)
+    assert len(graph("SYNs", 1.0, values, max(rows, 2))) == max(rows, 2) + 1
+
+
+@given(st.floats(0, 1e15))
+def test_a_scale_is_round_and_not_below(most: float) -> None:
+    top = top_of_scale(most)
+    assert top >= most
+    assert str(top).rstrip("0") in ("1", "2", "5")
+
+
+def test_rates_are_those_of_the_last_minute_and_hour() -> None:
+    snapshot = minute(Recorded())
+    meter = snapshot.meter
+    assert meter.latest("SYNs") > 160_000
+    series = meter.series("SYNs", MINUTE_S, 60)
+    assert None not in series[1:]
+    assert (series[5] or 0) < 1000 < 160_000 < (series[-1] or 0)
+    assert meter.series("SYNs", HOUR_S, 60)[-2] is not None or meter.series("SYNs", HOUR_S, 60)[-1] is not None
+    assert meter.series("SYNs", HOUR_S, 60)[0] is None
+    assert meter.latest("dropped") < 10_000, "what was answered with a cookie is no loss"
+
+
+def test_a_daemon_that_began_again_makes_no_peak() -> None:
+    meter = Meter()
+    box = Recorded()
+    first = box.status()
+    meter.take(first, 1.0)
+    meter.take(box.status(), 2.0)
+    meter.take(first, 3.0)  # counters went back
+    assert all(meter.latest(name) == 0 for name in SERIES)
+
+
+@pytest.mark.parametrize("width", [80, 100, 140, 200])
+@pytest.mark.parametrize("state", ["PROTECTING", "ATTACK", "DEGRADED", "BYPASS"])
+def test_nothing_is_wider_than_the_screen(width: int, state: str) -> None:
+    box = Recorded(state=state, pending=True, problems=("a long problem " * 20,))
+    snapshot = minute(box)
+    for page in ("events", "backends", "blocked", "flows", "configuration"):
+        snapshot = poll.ask(box, page, Asked(), snapshot)
+    shown: list[Line] = [*frame.banner(snapshot, width), frame.tabs("overview", width)]
+    shown += [frame.keys(page, snapshot, width) for page in frame.KEYS]
+    for draw in pages.BY_NAME.values():
+        shown += draw(snapshot, Asked(), width, 20)
+    shown += pages.service("web", snapshot, width)
+    for one in shown:
+        assert len(one.text) <= width, one.text
+        plain(one.text).encode("ascii")
+
+
+def test_every_page_has_its_keys_and_every_key_its_command() -> None:
+    assert set(frame.KEYS) == {*pages.BY_NAME, "service", "entry", "help"}
+    for keys in frame.KEYS.values():
+        for one in keys:
+            assert one.command.startswith("levee "), one
+
+
+def test_without_an_answer_the_reason_is_shown() -> None:
+    snapshot = Snapshot(error="/run/levee/control.sock: no levee is running here")
+    assert "NO ANSWER" in frame.banner(snapshot, 80)[0].text
+    assert "does not answer" in "".join(one.text for one in pages.overview(snapshot, Asked(), 80, 20))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+@pytest.mark.parametrize("protect", ["always", "auto", "off"])
+def test_protection_is_changed_in_every_example_and_nothing_else(path: Path, protect: str) -> None:
+    text = path.read_text()
+    before = loads(text.encode(), path.name)
+    for name, service in before.services.items():
+        if service.trap is not None:
+            continue
+        after = loads(edits.set_protect(text, name, protect).encode(), path.name)
+        assert after.services[name] == service.model_copy(update={"protect": protect})
+        assert {one: after.services[one] for one in after.services if one != name} == {
+            one: before.services[one] for one in before.services if one != name
+        }
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_a_service_is_added_to_every_example(path: Path) -> None:
+    text = path.read_text()
+    before = loads(text.encode(), path.name)
+    changed = edits.add_service(
+        text, "added-here", "198.51.100.1 198.51.100.8/29, 2001:db8:5::1", "80, 8000-8100", "auto"
+    )
+    after = loads(changed.encode(), path.name)
+    assert set(after.services) == {*before.services, "added-here"}
+    assert after.services["added-here"].protect == "auto"
+    assert len(after.services["added-here"].addresses) == 3
+    assert [line for line in changed.splitlines() if line in text.splitlines()] == text.splitlines()
+
+
+@pytest.mark.parametrize("text", ["version: 1\n", "services: {web: {ports: all}}\n", ""])
+def test_what_is_written_otherwise_is_left_to_the_editor(text: str) -> None:
+    with pytest.raises(OperatorError, match="not understood"):
+        edits.set_protect(text, "web", "auto")
+    with pytest.raises(OperatorError, match="not understood"):
+        edits.add_service(text, "web", "192.0.2.1", "80", "always")
+    with pytest.raises(OperatorError, match="not understood"):
+        edits.set_protect(TEXT, "unknown", "auto")
