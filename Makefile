@@ -53,6 +53,10 @@ test-lab: build ## real clients and servers in network namespaces, modes routed 
 test-kills: build ## the daemon killed 100 times during 50 downloads, bridge mode with the bpf engine (minutes)
 	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest -s tests/lab/test_kills.py --mode bridge --engine bpf --kills 100
 
+test-changes: build ## 1000 reloads and 100 rollbacks during 50 downloads and a flood, both engines (half an hour)
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest -s tests/lab/test_many_changes.py --mode routed --reloads 1000
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest -s tests/lab/test_many_changes.py --mode bridge --engine bpf --reloads 1000
+
 test-guest: build ## the same in bridge mode, on a Debian kernel in QEMU
 	@$(PY) tools/suite.py guest
 
@@ -108,5 +112,5 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@tools/setup venv $(VENV) requirements
 	@touch $@
 
-.PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-kills test-guest \
+.PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-kills test-changes test-guest \
 	docs fuzz-long behaviour pictures bench lab lab-down guest image image-test setup build format clean

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 MAX_SECONDS = 3600
-UNREAD_S = 10.0
+UNREAD_S = 5.0
 PAGE_BYTES = 1 << 19  # of packets in one reply: a few milliseconds of the daemon's loop
 MAX_NUMBER = (1 << 31) - 1
 WORDS = (*FATES, *DROP_REASONS)  # what --reason takes

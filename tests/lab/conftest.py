@@ -30,6 +30,7 @@ _SETTINGS = (
     ("--engine", "LEVEE_LAB_ENGINE", "nfqueue", "auto, nfqueue, bpf, or none: no appliance"),
     ("--file-mib", "LEVEE_LAB_FILE_MIB", "1024", "size of the large file in MiB"),
     ("--kills", "LEVEE_LAB_KILLS", "4", "how often the daemon is killed during downloads"),
+    ("--reloads", "LEVEE_LAB_RELOADS", "20", "how often the services change during downloads and a flood"),
     ("--flood-syns", "LEVEE_LAB_FLOOD_SYNS", "2000000", "forged SYNs in the large flood"),
 )
 
@@ -148,6 +149,12 @@ def no_forged_packet(lab: Lab) -> Iterator[None]:
 def flood_syns(request: pytest.FixtureRequest) -> int:
     """Forged SYNs in the large flood."""
     return int(setting(request.config, "--flood-syns"))
+
+
+@pytest.fixture(scope="session")
+def reloads(request: pytest.FixtureRequest) -> int:
+    """How often the services change during downloads and a flood."""
+    return int(setting(request.config, "--reloads"))
 
 
 @pytest.fixture(scope="session")
