@@ -15,7 +15,7 @@ from pathlib import Path
 from appliance import config as configuration
 from appliance import durable, preflight
 from appliance.errors import OperatorError
-from appliance.history import Entry, History
+from appliance.history import HISTORY, Entry, History
 from appliance.models import Config
 from appliance.pending import FILE_NAME as PENDING_NAME
 from appliance.pending import Pending, PendingFile, boot_id, now_s
@@ -59,7 +59,7 @@ class Changes:
         self.edited = False
         self.problem: str | None = None
         self.next: Config | None = None  # what a restart of the parts is wanted for
-        self.history = History(state_dir / "history")
+        self.history = History(state_dir / HISTORY)
         self._record = PendingFile(state_dir / PENDING_NAME)
         self._running: Running | None = None
 

@@ -115,7 +115,6 @@ class Daemon:
         self._blocking = Blocking(running.config.state_dir, running.engine, self._trap_s)
         self._blocking.load()
         self._capturing = Capturing(running.engine, running.config)
-        self._look_at_the_machine()
 
     def interface(self) -> Interface:
         """The methods behind the control socket."""
@@ -142,8 +141,9 @@ class Daemon:
         }
 
     def steer(self) -> None:
-        """Loads the rules; the workers run already."""
+        """Loads the rules; the workers run already, and have turned off what they can of what is in their way."""
         self._running.steer()
+        self._look_at_the_machine()
 
     def loop(self, inbox: signals.Inbox, selector: selectors.BaseSelector, control: ControlServer) -> bool:
         """Until a signal to stop, or until the parts are to be made anew: True.

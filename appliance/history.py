@@ -16,6 +16,7 @@ from appliance.statefile import UnreadableError
 
 LOG = logging.getLogger(__name__)
 
+HISTORY = "history"  # the folder, within state_dir
 MAX_ENTRIES = 100
 MAX_BYTES = 32 << 20
 SUFFIX = ".json"

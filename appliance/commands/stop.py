@@ -1,11 +1,14 @@
 """`levee stop`: ends the daemon. With --detach nothing of Levee is left in the kernel, whether a daemon runs or not."""
 
 import fcntl
+import sys
 import time
 from argparse import Namespace
+from pathlib import Path
 
 from appliance import client, config, footprint, log
 from appliance.errors import OperatorError
+from appliance.history import HISTORY, History
 from appliance.instance import LOCK_NAME, only_one
 from appliance.models import Config
 from appliance.removal import remove_everything
@@ -17,7 +20,7 @@ POLL_S = 0.05
 def execute(arguments: Namespace) -> int:
     """Returns when the daemon is gone and, with --detach, all else."""
     log.start()
-    found = config.load(arguments.config)
+    found = _configuration(arguments.config, detach=arguments.detach)
     if found.socket.exists() and _told(found, detach=arguments.detach):
         _wait_gone(found)
         if arguments.detach and (found.runtime_dir / footprint.NAME).exists():
@@ -29,6 +32,18 @@ def execute(arguments: Namespace) -> int:
     with only_one(found.runtime_dir):
         remove_everything(found)
     return 0
+
+
+def _configuration(path: Path, *, detach: bool) -> Config:
+    """As the file says. Where it cannot be used and everything is to go, the one that was in force last does."""
+    try:
+        return config.load(path)
+    except OperatorError as error:
+        last = History(Config.model_fields["state_dir"].default / HISTORY).latest() if detach else None
+        if last is None:
+            raise
+        print(f"{error.message}\ntaken instead: configuration {last.number}, which was in force", file=sys.stderr)
+        return config.loads(last.text.encode(), f"configuration {last.number}")
 
 
 def _told(found: Config, *, detach: bool) -> bool:

@@ -38,11 +38,16 @@ def _bpffs(names: Names) -> Path:
     return names.runtime_dir / "bpf"
 
 
-def prepare(names: Names) -> None:
-    """To be called when the links are there and before the appliance starts."""
+def behave(names: Names) -> None:
+    """Makes the client's end of the cable one."""
     attach = ["ip", "link", "set", END_INTERFACE, "xdpdrv", "obj", str(_compiled()), "sec", "xdp"]
     run(attach, namespace=names.client)
     run(["ethtool", "-K", END_INTERFACE, *_TAGS_IN_THE_FRAME], namespace=names.client)
+
+
+def prepare(names: Names) -> None:
+    """To be called when the links are there and before the appliance starts."""
+    behave(names)
     folder = _bpffs(names)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not os.path.ismount(folder):
