@@ -5,8 +5,9 @@ Owns the lists in force. Called by daemon.py: `turn()` about once a second, the 
 not know the file's format nor how an entry is read (blocklist.py). A change is on the disk before it is in force; an
 entry that has ended is taken out within a second or two. While no daemon runs, entries stay as they are.
 
-Sources that walked into a trap are blocked like listed ones, within a second or two: an IPv4 address, a /64 of IPv6.
-They are not in the file. Full: the one that ends first gives way.
+Sources that walked into a trap are blocked like listed ones, within a second or two: an IPv4 address, a /64 of IPv6. So
+are those that have more of a service than its limits let them, and `over: block` says so: a prefix as long as the
+service's. They are not in the file. Full: the one that ends first gives way.
 LIMIT: a restarted daemon has forgotten them; they are caught again at their next try.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import bisect
 import logging
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from appliance import blocklist, statefile
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from appliance.jobs import Jobs
+    from appliance.models import Service
     from appliance.varlink import Call, Parameters
     from cext.sourcelist import Span
 
@@ -46,7 +49,29 @@ class Enforcing(Protocol):
         """Replaces the lists."""
 
     def caught(self) -> list[tuple[bytes, str]]:
-        """Sources that walked into a trap since the last call, each with the service."""
+        """Sources that are to be blocked, noted since the last call, each with the service."""
+
+
+@dataclass(frozen=True, slots=True)
+class Penalty:
+    """For how long, which part of an address, and what an operator reads beside it."""
+
+    for_s: int
+    why: str
+    prefix_ipv4: int = 32
+    prefix_ipv6: int = 64
+
+
+def penalty(name: str, service: Service | None) -> Penalty | None:
+    """What becomes of a source that a service of this name caught; None: it catches nobody any more."""
+    if service is None:
+        return None
+    if service.trap is not None:
+        return Penalty(service.trap, f"trap {name}")
+    limits = service.per_source
+    if not limits.any or limits.over != "block":
+        return None
+    return Penalty(limits.block_for, f"limit {name}", limits.prefix_ipv4, limits.prefix_ipv6)
 
 
 class Blocking:
@@ -56,11 +81,11 @@ class Blocking:
     writes a new one.
     """
 
-    def __init__(self, state_dir: Path, engine: Enforcing, trap_s: Callable[[str], int | None]) -> None:
-        """trap_s: for how long a service of this name blocks, None where it is no trap."""
+    def __init__(self, state_dir: Path, engine: Enforcing, penalty_of: Callable[[str], Penalty | None]) -> None:
+        """penalty_of: what a service of this name does to a source, None: nothing."""
         self._path = state_dir / FILE_NAME
         self._engine = engine
-        self._trap_s = trap_s
+        self._penalty_of = penalty_of
         self._lists = Blocklist()
         self._caught: dict[AddressRange, Entry] = {}
         self._submitted = False
@@ -161,13 +186,13 @@ class Blocking:
         return None
 
     def _take_in(self, address: bytes, service: str, now_s: int) -> None:
-        for_s = self._trap_s(service)
-        if for_s is None:
-            return  # it was a trap when it caught this one
-        prefix = _source_prefix(address)
+        found = self._penalty_of(service)
+        if found is None:
+            return  # it was a trap, or had a limit, when it caught this one
+        prefix = _source_prefix(address, found)
         if prefix not in self._caught and len(self._caught) >= blocklist.MAX_CAUGHT:
             del self._caught[min(self._caught, key=lambda one: self._caught[one].until_s or 0)]
-        self._caught[prefix] = Entry(prefix, "block", now_s, now_s + for_s, f"trap {service}")
+        self._caught[prefix] = Entry(prefix, "block", now_s, now_s + found.for_s, found.why)
         LOG.debug("caught by %s: %s", service, prefix)
 
     def _renewed(self, error: OperatorError | None) -> None:
@@ -185,14 +210,15 @@ def _is_in(spans: Sequence[Span], address: int) -> bool:
     return at >= 0 and address <= spans[at][1]
 
 
-def _source_prefix(address: bytes) -> AddressRange:
-    """Of one source: an IPv4 address, and of IPv6 the /64 in which a host can take any address it likes."""
+def _source_prefix(address: bytes, found: Penalty) -> AddressRange:
+    """Of one source: by default an IPv4 address, and of IPv6 the /64 in which a host can take any address it likes."""
     number = int.from_bytes(address, "big")
     if number >> 32 == IPV4_MAPPED >> 32:
-        number &= 0xFFFFFFFF
-        return AddressRange(4, number, number)
-    first = number >> 64 << 64
-    return AddressRange(6, first, first + (1 << 64) - 1)
+        family, number, free = 4, number & 0xFFFFFFFF, 32 - found.prefix_ipv4
+    else:
+        family, free = 6, 128 - found.prefix_ipv6
+    first = number >> free << free
+    return AddressRange(family, first, first + (1 << free) - 1)
 
 
 def _now_s() -> int:

@@ -195,6 +195,10 @@ def _across(document: Document) -> Iterator[Problem]:
             path = ("services", name, "trap")
             wrong = f"catches nobody with protect: {service.protect}, where handshakes are not seen to their end"
             yield _place(path, document.key_mark(path), wrong, "protect: always")
+        if service.per_source.any and (service.trap is not None or service.protect == "off"):
+            path = ("services", name, "per_source")
+            why = "protect: off" if service.trap is None else "a trap, which serves nobody"
+            yield _place(path, document.key_mark(path), f"limits nobody with {why}", "no such key")
         if mode in ("routed", "host") and service.vlan is not None:
             path = ("services", name, "vlan")
             wrong = f"is of no use with mode: {mode}, where the VLAN interface takes the tag off"

@@ -25,7 +25,7 @@ from systemd import daemon as systemd
 from appliance import backends, engines, flows, links, preflight, signals
 from appliance import config as configuration
 from appliance.attack import Attacks
-from appliance.blocking import Blocking
+from appliance.blocking import Blocking, Penalty, penalty
 from appliance.capture import Capturing
 from appliance.change_calls import ChangeCalls, configuration_report
 from appliance.changes import Changes
@@ -112,7 +112,7 @@ class Daemon:
         self._leaving = self.detaching = False
         self._backends = backends.Keeper(running.config.state_dir, running.engine)
         self._backends.load()
-        self._blocking = Blocking(running.config.state_dir, running.engine, self._trap_s)
+        self._blocking = Blocking(running.config.state_dir, running.engine, self._penalty)
         self._blocking.load()
         self._capturing = Capturing(running.engine, running.config)
 
@@ -282,9 +282,8 @@ class Daemon:
     def _attack_events(self, _call: Call) -> Parameters:
         return {"events": self._events.all}
 
-    def _trap_s(self, service: str) -> int | None:
-        found = self._running.config.services.get(service)
-        return found.trap if found else None
+    def _penalty(self, service: str) -> Penalty | None:
+        return penalty(service, self._running.config.services.get(service))
 
     def _status(self, _call: Call) -> Parameters:
         now_s = time.monotonic()

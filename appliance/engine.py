@@ -53,6 +53,7 @@ def dataplane_config(config: Config, secret: bytes, *, kernel: bool = False) -> 
         half_open=config.limits.half_open,
         hold_per_flow_bytes=config.limits.hold_per_flow,
         hold_total_bytes=config.limits.hold_total,
+        sources=config.limits.sources,
         route_outside=False,
         route_inside=config.mode != "bridge",
     )
@@ -84,6 +85,11 @@ def service_spec(name: str, service: Service) -> ServiceSpec:
         pinned=server.pin,
         auto=service.protect == "auto",
         most_syns_per_s=service.attack.high_syns_per_s,
+        source_new_per_s=service.per_source.new_per_s or 0,
+        source_open=service.per_source.open or 0,
+        source_prefix4=service.per_source.prefix_ipv4,
+        source_prefix6=service.per_source.prefix_ipv6,
+        source_over=service.per_source.over,
     )
 
 
@@ -140,7 +146,7 @@ class OnDataplane:
         self._dataplane.set_lists(spans)
 
     def caught(self) -> list[tuple[bytes, str]]:
-        """Sources that walked into a trap since the last call, each with the service."""
+        """Sources that are to be blocked, noted since the last call, each with the service."""
         return self._dataplane.caught()
 
 

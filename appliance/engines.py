@@ -57,7 +57,7 @@ class AnyEngine(Protocol):
         """Protects such a service from now on, or only watches it. KeyError: there is none of this name."""
 
     def caught(self) -> list[tuple[bytes, str]]:
-        """Sources that walked into a trap since the last call, each with the service."""
+        """Sources that are to be blocked, noted since the last call, each with the service."""
 
     def backends(self) -> list[Backend]:
         """What is known of servers."""

@@ -40,7 +40,24 @@ ENGINE = {
     "bpf": "programs in the kernel, on both NICs",
     "nfqueue": "threads in user space, to which nftables queues what belongs to a service",
 }
-SAID = {"addresses", "ports", "vlan", "protect", "attack", "window", "fragments", "signed", "trap", "server"}
+OVER = {
+    "drop": "more are dropped, and repeated by TCP until it is their turn",
+    "reset": "more are answered with a reset",
+    "block": "whoever wants more is blocked for {block_for}",
+}
+SAID = {
+    "addresses",
+    "ports",
+    "vlan",
+    "protect",
+    "attack",
+    "window",
+    "fragments",
+    "signed",
+    "trap",
+    "per_source",
+    "server",
+}
 
 
 class Explanation:
@@ -116,6 +133,7 @@ class Explanation:
                     f"who completes a handshake is blocked for {duration_text(service.trap)}, and no server hears of it"
                 )
                 yield self._line("a trap", text, *at, "trap")
+            yield from self._per_source(name, service)
             yield self._line("a SYN", "is answered by the box itself, at once, with a cookie in the sequence number")
             yield from self._offered(name, service)
             hold = size_text(self._config.limits.hold_per_flow)
@@ -129,6 +147,17 @@ class Explanation:
         for key, field in type(service).model_fields.items():
             if key not in SAID and (value := getattr(service, key)) != field.get_default(call_default_factory=True):
                 yield self._line(key, str(value), *at, key)
+
+    def _per_source(self, name: str, service: Service) -> Iterator[str]:
+        limits = service.per_source
+        if not limits.any:
+            return
+        at = ("services", name, "per_source")
+        may = [f"open {limits.new_per_s} connections a second"] if limits.new_per_s is not None else []
+        may += [f"have {limits.open} open"] if limits.open is not None else []
+        over = OVER[limits.over].format(block_for=duration_text(limits.block_for))
+        yield self._line("each source", f"that proved itself may {' and '.join(may)}; {over}", *at)
+        yield self._line("a source", f"is a /{limits.prefix_ipv4} of IPv4, a /{limits.prefix_ipv6} of IPv6", *at)
 
     def _offered(self, name: str, service: Service) -> Iterator[str]:
         server = service.server
@@ -175,7 +204,7 @@ def maps(config: Config) -> Iterator[str]:
     for span in config.excepted:
         yield f"{span!s:<44} any port -> never touched"
     limits = config.limits
-    yield f"# flows: {limits.flows} entries; half-open: {limits.half_open} entries"
+    yield f"# flows: {limits.flows} entries; half-open: {limits.half_open} entries; sources: {limits.sources} entries"
     if config.mode == "bridge" and config.engine != "nfqueue":
         yield f"# with the bpf engine the maps are pinned in {config.pin_dir}: bpftool map dump pinned FILE"
 

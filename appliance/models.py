@@ -37,7 +37,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MAX_QUEUE = 65535
 MAX_WORKERS = 64
 MAX_SERVICES = 16382  # LV_SERVICES_MAX, less the number of none and that of the excepted hosts
-MAX_TRAP_S = 30 * 86400
+MAX_BLOCK_S = 30 * 86400
 LOOPBACK = "lo"  # in mode host the servers are sockets of this machine
 
 
@@ -110,6 +110,34 @@ class AttackMarks(Model):
         return self
 
 
+class SourceLimits(Model):
+    """What one source may have of a service: clients that completed a handshake through the box, nobody else.
+
+    A forged packet counts for nobody, and so nobody can use up what is another's. While the service is not protected
+    (`protect: auto`, and no attack), connections pass and nothing is limited.
+    """
+
+    new_per_s: Annotated[int, PlainValidator(whole(1, 1_000_000))] | None = None
+    """Connections that may begin in a second. Default: any number."""
+    open: Annotated[int, PlainValidator(whole(1, 1 << 24))] | None = None
+    """Connections that may be open at a time. Default: any number."""
+    prefix_ipv4: Annotated[int, PlainValidator(whole(1, 32))] = 32
+    """So many bits of an IPv4 address are one source."""
+    prefix_ipv6: Annotated[int, PlainValidator(whole(1, 128))] = 64
+    """The same of an IPv6 address: in a /64 a host can take any address it likes."""
+    over: Annotated[Literal["drop", "reset", "block"], PlainValidator(choice("drop", "reset", "block"))] = "drop"
+    """What becomes of more. `drop`: TCP repeats it, and the client gets its turn. `reset`: the client is told at once.
+    `block`: nothing of the whole source passes for `block_for`, its open connections too.
+    """
+    block_for: Annotated[int, PlainValidator(duration(1, MAX_BLOCK_S))] = 600
+    """For how long a source is blocked, with `over: block`."""
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a limit."""
+        return self.new_per_s is not None or self.open is not None
+
+
 class Service(Model):
     """Addresses and ports that are treated alike.
 
@@ -140,8 +168,10 @@ class Service(Model):
     """SYNs with a TCP-MD5 or TCP-AO signature (BGP, above all), which no box can answer: `pass` sends them to the
     server, at most 50 a second, and the server's signed answer opens the connection.
     """
-    trap: Annotated[int | None, PlainValidator(duration(1, MAX_TRAP_S))] = None
+    trap: Annotated[int | None, PlainValidator(duration(1, MAX_BLOCK_S))] = None
     """Nobody is served: who completes a handshake is blocked for so long. With `protect: always` only."""
+    per_source: SourceLimits = SourceLimits()
+    """What one source may have, of those that completed a handshake."""
     server: ServerOptions = ServerOptions()
     """What the servers are assumed to offer until one of them has answered."""
 
@@ -153,6 +183,10 @@ class Limits(Model):
     """Open connections. When all are taken, new clients wait: TCP repeats their packets."""
     half_open: Annotated[int, PlainValidator(whole(256, 1 << 22))] = 65536
     """Handshakes remembered with all their options; those beyond are carried by their cookies alone."""
+    sources: Annotated[int, PlainValidator(whole(256, 1 << 22))] = 65536
+    """Sources whose connections are counted, for services with `per_source`; when all are taken, those with the fewest
+    open connections give way.
+    """
     hold_per_flow: Annotated[int, PlainValidator(size(2 * KIB, MIB))] = 64 * KIB
     """Early data held for one connection until its server has answered."""
     hold_total: Annotated[int, PlainValidator(size(64 * KIB, 16 * GIB))] = 64 * MIB

@@ -111,6 +111,7 @@ class StatusReport(TypedDict):
     attacks: dict[str, AttackReport]
     flows: UsageReport
     half_open: UsageReport
+    sources: UsageReport
     hold: HoldReport
     services: dict[str, ServiceReport]
     drops: dict[str, int]
@@ -192,6 +193,7 @@ def status_report(
         },
         "flows": {"used": occupancy["flows_used"], "capacity": occupancy["flows_capacity"]},
         "half_open": {"used": occupancy["half_open_used"], "capacity": occupancy["half_open_capacity"]},
+        "sources": {"used": occupancy["sources_used"], "capacity": occupancy["sources_capacity"]},
         "hold": {"bytes": occupancy["hold_bytes_used"], "capacity": occupancy["hold_bytes_capacity"]},
         "services": {
             name: service_report(

@@ -175,6 +175,7 @@ def render(status: StatusReport, since: tuple[StatusReport, float] | None = None
         *_wrapped("steering", status["steering"]),
         f"{'flows':<10}{_share(**status['flows'])}",
         f"{'half-open':<10}{_share(**status['half_open'])}",
+        *([f"{'sources':<10}{_share(**status['sources'])}"] if status["sources"]["used"] else []),
         f"{'held':<10}{_share(hold['bytes'], hold['capacity'])} bytes of early data",
         "",
         *_services(status["services"], "service" if since is None else "a second"),

@@ -36,12 +36,19 @@ cdef extern from "bpf/loader.h" nogil:
         LV_REASONS_AND_EVENTS
         LV_LEARNED_ENTRIES
         LV_HANDOVER_COPY
+        LV_HANDOVER_CATCH
+
+    struct lv_sipkey:
+        u64 k0
+        u64 k1
 
     struct lv_bpf_config:
         u64 heartbeat_ns
         u64 late_ns
         u64 half_seed
+        lv_sipkey source_key
         u32 half_sets_mask
+        u32 source_sets_mask
         u32 ts_offset
         u32 offered_window
         u32 services
@@ -67,9 +74,13 @@ cdef extern from "bpf/loader.h" nogil:
     struct lv_learned:
         pass
 
+    struct lv_source_sets:
+        pass
+
     struct lv_loader:
         u32 flows
         u32 half_sets
+        u32 source_sets
         u32 replaced
         char *log
 
@@ -78,7 +89,9 @@ cdef extern from "bpf/loader.h" nogil:
         int xdp_generic
         u8 clsact_made
 
-    int lv_loader_open(lv_loader *l, const char *folder, const char *gate, const char *splice, u32 flows, u32 half_sets)
+    int lv_loader_open(
+        lv_loader *l, const char *folder, const char *gate, const char *splice, u32 flows, u32 half_sets, u32 source_sets
+    )
     int lv_loader_attach(lv_loader *l, lv_attachment *a, int outside, int inside)
     int lv_loader_attached(const lv_loader *l, const lv_attachment *a)
     void lv_loader_remove(const char *folder, int forget)
@@ -110,12 +123,14 @@ cdef extern from "bpf/kernelflows.h" nogil:
     void lv_kernel_start(lv_kernel_flows *kf)
     lv_verdict lv_kernel_packet(lv_kernel_flows *kf, lv_frame *frame)
     void lv_kernel_learn(lv_kernel_flows *kf, const lv_frame *frame)
+    void lv_kernel_catch(lv_kernel_flows *kf, const lv_frame *frame)
     void lv_kernel_sweep(lv_kernel_flows *kf)
 
 cdef extern from "bpf/sharedstate.h" nogil:
     void lv_shared_adopt(lv_worker *w, lv_half *half, u32 sets_mask, u64 seed, lv_learned *learned)
     void lv_shared_guards(lv_worker *w, void *map)
     size_t lv_shared_guards_bytes()
+    void lv_shared_sources(lv_worker *w, void *map, u32 sets_mask, const lv_sipkey *key)
     void lv_shared_keys_take_all(lv_worker *w, void *map)
     void lv_shared_keys_follow(lv_worker *w, void *map)
     void lv_shared_services(const lv_worker *w, void *map, u32 which)
@@ -245,6 +260,7 @@ cdef class BpfEngine:
             os.fsencode(os.path.join(here, "splice.bpf.o")),
             self.dataplane.config.flows,
             self.dataplane.half_entries // 4,
+            self.dataplane.source_entries // 4,
         )
         self.opened = True
         if error:
@@ -265,7 +281,10 @@ cdef class BpfEngine:
         if self.settings.half_seed == 0:  # new maps: not a predecessor's
             self.settings.half_seed = int.from_bytes(os.urandom(8), "little") | 1
             self.settings.ts_offset = lv_shared_ts_offset(self.worker)
+            self.settings.source_key.k0 = int.from_bytes(os.urandom(8), "little")
+            self.settings.source_key.k1 = int.from_bytes(os.urandom(8), "little")
         self.settings.half_sets_mask = self.loader.half_sets - 1
+        self.settings.source_sets_mask = self.loader.source_sets - 1
         self.settings.offered_window = lv_shared_offered_window(self.worker)
         self.settings.late_ns = <u64>late_ms * 1000000
         self.settings.fail_open = fail_open
@@ -274,6 +293,12 @@ cdef class BpfEngine:
             <lv_learned *>self.learned,
         )
         lv_shared_guards(self.worker, self._map(b"lv_guards", lv_shared_guards_bytes()))
+        lv_shared_sources(
+            self.worker,
+            self._map(b"lv_sources", <size_t>self.loader.source_sets * sizeof(lv_source_sets)),
+            self.loader.source_sets - 1,
+            &self.settings.source_key,
+        )
         lv_shared_keys_take_all(self.worker, self.keys)
         self.buffer = <u8 *>calloc(1, TAG_BYTES + LV_HANDOVER_GSO)
         self.flows.keys = <lv_key *>calloc(LV_SWEEP_BATCH, sizeof(lv_key))
@@ -381,8 +406,8 @@ cdef class BpfEngine:
         self.attachment.link_fd = -1
 
     def _unmap(self):
-        # The data plane goes on to use the half-open and learned entries and the guards: those stay mapped until the
-        # process ends.
+        # The data plane goes on to use the half-open and learned entries, the guards and the sources: those stay mapped
+        # until the process ends.
         if self.settings != NULL:
             munmap(self.settings, sizeof(lv_bpf_config))
         if self.keys != NULL:
@@ -486,6 +511,9 @@ cdef class BpfEngine:
         if h.flags & LV_HANDOVER_COPY:
             lv_kernel_learn(&self.flows, &frame)
             return
+        if h.flags & LV_HANDOVER_CATCH:
+            lv_kernel_catch(&self.flows, &frame)
+            return
         if not lv_outq_has_room(self.worker):
             self.send_output()
         lv_tap_before(self.worker, &frame)
@@ -562,6 +590,7 @@ cdef class BpfEngine:
         found["flows_used"] = self.flows.used
         found["flows_capacity"] = self.loader.flows
         found["half_open_capacity"] = self.loader.half_sets * 4
+        found["sources_capacity"] = self.loader.source_sets * 4
         return found
 
     def flow_page(self, query, u32 cursor, u32 limit):

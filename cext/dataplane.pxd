@@ -94,6 +94,7 @@ cdef class Dataplane:
     cdef readonly int worker_count
     cdef readonly int taken_up
     cdef u32 half_entries
+    cdef u32 source_entries
     cdef lv_worker *worker(self, int index) except NULL
     cdef void *shared_pointer(self, size_t offset) except NULL
     cdef void open_worker(self, int index) except *

@@ -9,6 +9,7 @@ from typing import Literal, Self, TypedDict, type_check_only
 class DataplaneConfig:
     """Sizes are of records or bytes, fixed for the life of the Dataplane.
 
+    sources: prefixes whose connections are counted, for services with limits.
     path: file of the shared memory (on a tmpfs); None keeps it private. secret: 32 bytes, the cookies' master secret.
     route_outside, route_inside: packets of our own are IP packets to be routed, not Ethernet frames.
     """
@@ -20,6 +21,7 @@ class DataplaneConfig:
     half_open: int = 65536
     hold_per_flow_bytes: int = 32768
     hold_total_bytes: int = 67108864
+    sources: int = 65536
     route_outside: bool = False
     route_inside: bool = False
 
@@ -33,7 +35,9 @@ class ServiceSpec:
     pass, and the server's signed answer makes the connection known. excepted: not a service but hosts that pass,
     whatever the ports; protect is to be False. pinned: mss4 to timestamps are announced whatever servers answer, and
     no ECN; else they are a first guess. auto (with protect): connections pass and are watched, until a second has
-    more than most_syns_per_s SYNs or set_guard() says so; then new ones are proxied.
+    more than most_syns_per_s SYNs or set_guard() says so; then new ones are proxied. source_new_per_s, source_open:
+    connections that one source, the first source_prefix4 or source_prefix6 bits of an address, may begin in a second
+    and have open; 0: any number. source_over: "drop", "reset", or "block", which puts who is over into caught().
     """
 
     name: str
@@ -54,6 +58,11 @@ class ServiceSpec:
     pinned: bool = False
     auto: bool = False
     most_syns_per_s: int = 0
+    source_new_per_s: int = 0
+    source_open: int = 0
+    source_prefix4: int = 32
+    source_prefix6: int = 64
+    source_over: str = "drop"
 
 @dataclass(frozen=True, slots=True)
 class FlowQuery:
@@ -93,6 +102,8 @@ class Occupancy(TypedDict):
     half_open_capacity: int
     hold_bytes_used: int
     hold_bytes_capacity: int
+    sources_used: int
+    sources_capacity: int
 
 @type_check_only
 class Flow(TypedDict):

@@ -33,6 +33,10 @@ cdef extern from "core/engine.h" nogil:
         LV_EXACT_SETS_MAX
         LV_EXACT_WAYS
         LV_HALF_WAYS
+        LV_SOURCE_WAYS
+        LV_OVER_DROP
+        LV_OVER_RESET
+        LV_OVER_BLOCK
         LV_SYN_STAGES
         LV_HOLD_BLOCK_BYTES
         LV_LEARNED_ENTRIES
@@ -117,6 +121,15 @@ cdef extern from "core/engine.h" nogil:
         u8 *secret
         u32 ts_offset
 
+    struct lv_source:
+        pass
+
+    struct lv_sources:
+        lv_source *entry
+        u32 sets_mask
+        u32 used
+        lv_sipkey key
+
     struct lv_catch:
         lv_addr source
         u16 service
@@ -132,6 +145,7 @@ cdef extern from "core/engine.h" nogil:
         lv_catches catches
         const lv_services *services
         lv_guard *guard
+        lv_sources sources
 
     struct lv_half:
         u8 flags
@@ -174,6 +188,10 @@ cdef extern from "core/engine.h" nogil:
         u16 *mss
         u8 pinned
         u8 signed_drop
+        u8 *source_prefix
+        u32 source_new_per_s
+        u32 source_open
+        u8 source_over
 
     struct lv_port_rule:
         u16 lo
@@ -212,6 +230,7 @@ cdef extern from "core/engine.h" nogil:
         u32 search_step
         u32 has_excepted
         u32 exact_sets
+        u32 has_limits
         lv_exact_set *exact
         const lv_interval *interval
         const lv_port_rule *rule
@@ -290,6 +309,7 @@ _HEADER_BYTES = 4096
 _LEARNED_BYTES = LV_LEARNED_ENTRIES * sizeof(lv_learned)
 _RECORDS_AT = _HEADER_BYTES + (_LEARNED_BYTES + 4095) // 4096 * 4096
 _SIDES = {"outside": <int>LV_OUTSIDE, "inside": <int>LV_INSIDE}
+_OVER = {"drop": <int>LV_OVER_DROP, "reset": <int>LV_OVER_RESET, "block": <int>LV_OVER_BLOCK}
 _VERDICTS = {<int>LV_DROP: "drop", <int>LV_PASS: "pass", <int>LV_REWRITE: "rewrite"}
 _TIMERS_MAX = 65536
 _RECORDS_MAX = 1 << 28  # of any table: 32 GiB of connections, and powers of two still fit 32 bits
@@ -304,6 +324,7 @@ class DataplaneConfig:
     half_open: int = 65536
     hold_per_flow_bytes: int = 32768
     hold_total_bytes: int = 67108864
+    sources: int = 65536
     route_outside: bool = False
     route_inside: bool = False
 
@@ -337,6 +358,11 @@ class ServiceSpec:
     pinned: bool = False
     auto: bool = False
     most_syns_per_s: int = 0
+    source_new_per_s: int = 0
+    source_open: int = 0
+    source_prefix4: int = 32
+    source_prefix6: int = 64
+    source_over: str = "drop"
 
 
 class StateError(Exception):
@@ -369,6 +395,10 @@ cdef u32 _half_entries(object config):
     return _power_of_two(max(1, config.half_open // config.workers // LV_HALF_WAYS)) * LV_HALF_WAYS
 
 
+cdef u32 _source_entries(object config):
+    return _power_of_two(max(1, config.sources // LV_SOURCE_WAYS)) * LV_SOURCE_WAYS
+
+
 def memory_bytes(config):
     """Bytes of memory by table."""
     return {
@@ -379,6 +409,7 @@ def memory_bytes(config):
         "learned": _LEARNED_BYTES,
         "services": 2 * sizeof(lv_services_flat),
         "lists": 2 * lv_lists_bytes(LV_LISTED_MAX),
+        "sources": _source_entries(config) * sizeof(lv_source),
         "counters": config.workers * LV_SERVICES_MAX * LV_COUNTERS * 8,
         "output": config.workers * LV_OUT_SLOTS * LV_SLOT_BYTES,
     }
@@ -490,9 +521,9 @@ cdef class Dataplane:
         cdef int i
         if len(config.secret) != LV_SECRET_BYTES:
             raise ValueError(f"the secret is {LV_SECRET_BYTES} bytes")
-        if config.workers < 1 or config.flows < 1 or config.half_open < 1:
-            raise ValueError("there is at least one worker, one flow and one half-open entry")
-        if max(config.flows, config.half_open, config.hold_total_bytes // LV_HOLD_BLOCK_BYTES) > _RECORDS_MAX:
+        if config.workers < 1 or min(config.flows, config.half_open, config.sources) < 1:
+            raise ValueError("there is at least one worker, one flow, one half-open entry and one source")
+        if max(config.flows, config.half_open, config.sources, config.hold_total_bytes // LV_HOLD_BLOCK_BYTES) > _RECORDS_MAX:
             raise ValueError(f"a table has at most {_RECORDS_MAX} records")
         self.ctx = NULL
         self.workers = NULL
@@ -505,6 +536,7 @@ cdef class Dataplane:
         self.config = config
         self.worker_count = 0
         self.half_entries = _half_entries(config)
+        self.source_entries = _source_entries(config)
         ctx = <lv_ctx_full *>_zeroed(1, sizeof(lv_ctx_full))
         self.ctx = <lv_ctx *>ctx
         ctx.config.flows = config.flows
@@ -520,6 +552,11 @@ cdef class Dataplane:
         ctx.learning.entry = <lv_learned *>self.shared_pointer(_HEADER_BYTES)
         ctx.guard = <lv_guard *>_zeroed(LV_SERVICES_MAX, sizeof(lv_guard))
         self.owned.append(<size_t>ctx.guard)
+        ctx.sources.entry = <lv_source *>_zeroed(self.source_entries, sizeof(lv_source))
+        self.owned.append(<size_t>ctx.sources.entry)
+        ctx.sources.sets_mask = self.source_entries // LV_SOURCE_WAYS - 1
+        ctx.sources.key.k0 = secrets.randbits(64)
+        ctx.sources.key.k1 = secrets.randbits(64)
         if config.path is not None and not self.shared[:8] == _MAGIC:
             raise StateError(f"{config.path}: is not a flow table", "remove the file")
         count = _power_of_two(config.flows)
@@ -660,6 +697,10 @@ cdef class Dataplane:
             one.has_ts = spec.timestamps
             one.mss[0], one.mss[1] = spec.mss4, spec.mss6
             one.pinned = spec.pinned
+            one.source_new_per_s, one.source_open = spec.source_new_per_s, spec.source_open
+            one.source_prefix[0], one.source_prefix[1] = spec.source_prefix4, spec.source_prefix6
+            one.source_over = _OVER[spec.source_over]
+            s.has_limits |= one.source_new_per_s > 0 or one.source_open > 0
         s.intervals, s.rules = len(intervals), len(rules)
         s.search_step = 1 << len(intervals).bit_length() >> 1
         s.interval, s.rule = interval, rule
@@ -693,7 +734,7 @@ cdef class Dataplane:
         self.replace_table("lists", [<size_t>lists])
 
     def caught(self):
-        """Sources that walked into a trap since the last call."""
+        """Sources that are to be blocked, noted since the last call."""
         cdef lv_catch *found
         cdef u32 i, n
         self._check_open()
@@ -787,6 +828,8 @@ cdef class Dataplane:
             "half_open_capacity": self.half_entries * self.worker_count,
             "hold_bytes_used": ctx.hold.blocks_used * LV_HOLD_BLOCK_BYTES,
             "hold_bytes_capacity": ctx.hold.blocks * LV_HOLD_BLOCK_BYTES,
+            "sources_used": ctx.sources.used,
+            "sources_capacity": self.source_entries,
         }
 
     def flows(self, limit, query=FlowQuery()):

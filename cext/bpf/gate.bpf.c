@@ -25,11 +25,11 @@ LV_INLINE int lv_gate_pass(u32 service)
     return XDP_PASS;
 }
 
-LV_INLINE void lv_fill_handover(struct xdp_md *ctx, struct lv_handover *h, u32 len, u32 room)
+LV_INLINE void lv_fill_handover(struct xdp_md *ctx, struct lv_handover *h, u32 len, u32 room, u8 flags)
 {
     h->len = len;
     h->side = LV_OUTSIDE;
-    h->flags = 0;
+    h->flags = flags;
     h->vlan_proto = h->vlan_tci = 0;
     len = lv_len_between(len, LV_ETHERNET_BYTES, room - sizeof(*h));
     if (!len || bpf_xdp_load_bytes(ctx, 0, h + 1, len))
@@ -48,37 +48,35 @@ __noinline int lv_hand_over(struct xdp_md *ctx, u32 service)
     if (len <= LV_HANDOVER_SMALL - sizeof(*h)) {
         h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_SMALL, 0);
         if (h) {
-            lv_fill_handover(ctx, h, len, LV_HANDOVER_SMALL);
+            lv_fill_handover(ctx, h, len, LV_HANDOVER_SMALL, 0);
             return XDP_DROP;
         }
     } else {
         h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_LARGE, 0);
         if (h) {
-            lv_fill_handover(ctx, h, len, LV_HANDOVER_LARGE);
+            lv_fill_handover(ctx, h, len, LV_HANDOVER_LARGE, 0);
             return XDP_DROP;
         }
     }
     return lv_gate_drop(service, LV_R_HANDOVER_FULL);
 }
 
-/* Turn the frame into the SYN-ACK of an entry. */
-LV_INLINE int lv_turn_round(struct xdp_md *ctx, struct lv_scratch *s, const struct lv_half *e, u32 window)
+/* Stage: turn the frame into the segment, with the link header `back`. Returns 0 if the kernel would not have it. */
+__noinline int lv_turn_round(struct xdp_md *ctx)
 {
     u32 len, have = (u32)bpf_xdp_get_buff_len(ctx);
+    struct lv_scratch *s = lv_first(&lv_scratch);
 
-    lv_synack_segment(e, (u16)window, &s->segment);
+    if (!s)
+        return 0;
     len = lv_ether_write(s->frame, &s->back, s->segment.family);
     if (len > LV_ETHER_MAX_BYTES)
-        return lv_gate_drop(s->service, LV_R_NOT_CHANGED);
+        return 0;
     len += lv_segment_write(s->frame + len, &s->segment);
     if (bpf_xdp_adjust_tail(ctx, (int)len - (int)have))
-        return lv_gate_drop(s->service, LV_R_NOT_CHANGED);
+        return 0;
     len = lv_len_between(len, 54, sizeof(s->frame));
-    if (!len || bpf_xdp_store_bytes(ctx, 0, s->frame, len))
-        return lv_gate_drop(s->service, LV_R_NOT_CHANGED);
-    lv_count_ev(s->service, LV_E_SYNACK_SENT);
-    lv_count(s->service, LV_R_SYN_ANSWERED);
-    return XDP_TX;
+    return len && !bpf_xdp_store_bytes(ctx, 0, s->frame, len);
 }
 
 /* The entry that answers this SYN: the one it made before, or a new one; or one that is watched, and waits. */
@@ -165,7 +163,12 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
         return lv_gate_drop(s->service, LV_R_SYN_WATCHED);
     if (!keys->slot[keys->current & 1].issued)
         keys->slot[keys->current & 1].issued = 1;
-    return lv_turn_round(ctx, s, e, sv->window_zero ? 0 : config->offered_window);
+    lv_synack_segment(e, sv->window_zero ? 0 : (u16)config->offered_window, &s->segment);
+    if (!lv_turn_round(ctx))
+        return lv_gate_drop(s->service, LV_R_NOT_CHANGED);
+    lv_count_ev(s->service, LV_E_SYNACK_SENT);
+    lv_count(s->service, LV_R_SYN_ANSWERED);
+    return XDP_TX;
 }
 
 /* Stage: does the ACK carry a cookie? Returns enum lv_reason. */
@@ -226,6 +229,69 @@ __noinline int lv_gate_proves(void)
     return lv_gate_cookie() == LV_R_COOKIE_ACCEPTED;
 }
 
+/* Tell user space whose source is to be blocked. Without room in the ring, or of a jumbo frame: by another packet. */
+LV_INLINE void lv_gate_tell(struct xdp_md *ctx)
+{
+    u32 len = (u32)bpf_xdp_get_buff_len(ctx);
+    struct lv_handover *h;
+
+    if (len > LV_HANDOVER_SMALL - sizeof(*h))
+        return;
+    h = bpf_ringbuf_reserve(&lv_handovers, LV_HANDOVER_SMALL, 0);
+    if (h)
+        lv_fill_handover(ctx, h, len, LV_HANDOVER_SMALL, LV_HANDOVER_CATCH);
+}
+
+/* A proved client whose source has too much already. As lv_over_limit() in gate.h. */
+LV_INLINE int lv_gate_over(struct xdp_md *ctx, struct lv_scratch *s, const struct lv_service *sv, struct lv_source *e,
+                           enum lv_reason reason)
+{
+    u8 *data = (u8 *)(long)ctx->data, *end = (u8 *)(long)ctx->data_end;
+
+    lv_count_ev(s->service, LV_E_COOKIE_VALID);
+    lv_count(s->service, reason);
+    if (sv->source_over == LV_OVER_BLOCK && lv_source_tell(e, lv_now_ms(s->now_ns)))
+        lv_gate_tell(ctx);
+    if (sv->source_over != LV_OVER_RESET || data + LV_ETHERNET_BYTES > end)
+        return XDP_DROP;
+    lv_ether_make(&s->back, LV_OUTSIDE, data + 6, data, lv_tags_pack(&s->k), s->k.tci, 1);
+    lv_source_reset(&s->segment, &s->k);
+    return lv_turn_round(ctx) ? XDP_TX : XDP_DROP;
+}
+
+/*
+ * Stage: hand a client that proved itself to user space, if its source may have one more connection. As lv_limits_judge()
+ * in limits.h, which asks again and counts. A source that has just used up its limit may have this very connection in its
+ * count: then its flow is in the map by now.
+ */
+__noinline int lv_gate_admit(struct xdp_md *ctx)
+{
+    const struct lv_bpf_config *config = lv_first(&lv_config);
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    const struct lv_services *services;
+    const struct lv_service *sv;
+    enum lv_reason reason;
+    struct lv_source *e;
+
+    if (!config || !s)
+        return XDP_DROP;
+    services = lv_services_now(config);
+    if (!services)
+        return XDP_DROP;
+    sv = lv_service_at(services, s->service);
+    if (!lv_source_limited(sv) || (s->k.tcp.flags & LV_RST))
+        return lv_hand_over(ctx, s->service);
+    e = lv_source_of(config, s, sv, s->service);
+    reason = lv_source_judge(e, sv, lv_now_ms(s->now_ns));
+    if (reason != LV_R_COUNT && e && !(config->listed && lv_source_listed(&s->key.client) == LV_LISTED_ALLOWED)) {
+        const struct lv_conn *c = bpf_map_lookup_elem(&lv_flows, &s->key);
+
+        if (!c || (c->state != LV_FLOW_SYN_SENT && c->state != LV_FLOW_ESTABLISHED))
+            return lv_gate_over(ctx, s, sv, e, reason);
+    }
+    return lv_hand_over(ctx, s->service);
+}
+
 /* Stage: a packet to a service that is only watched just now. As lv_watch_from_outside() in watching.h. */
 __noinline int lv_gate_watch(struct xdp_md *ctx, int closed)
 {
@@ -262,7 +328,7 @@ __noinline int lv_gate_watch(struct xdp_md *ctx, int closed)
     if (lv_gate_opened(closed))
         return lv_gate_pass(s->service);
     if (lv_gate_proves())
-        return lv_hand_over(ctx, s->service);
+        return lv_gate_admit(ctx);
     if (flags & LV_RST)
         lv_half_reset(e, &s->k.tcp);
     return lv_gate_pass(s->service);
@@ -282,10 +348,10 @@ __noinline int lv_gate_ack(struct xdp_md *ctx, int known)
     if (!halves)
         return XDP_DROP;
     if (lv_half_proves(lv_half_find(halves->way, &s->key), &s->k.tcp, config->offered_window))
-        return lv_hand_over(ctx, s->service);
+        return lv_gate_admit(ctx);
     reason = (enum lv_reason)lv_gate_cookie();
     if (reason == LV_R_COOKIE_ACCEPTED)
-        return lv_hand_over(ctx, s->service);
+        return lv_gate_admit(ctx);
     if (known)
         return XDP_PASS;
     if (config->fail_open && lv_daemon_is_late(config, s->now_ns)) /* opened while nobody was at work */

@@ -133,6 +133,20 @@ static void lv_kernel_learn(struct lv_kernel_flows *kf, const struct lv_frame *f
     lv_watch_learn(w, &k, &key, lv_service_find(lv_services_of(w), &key.server, key.sport, &k));
 }
 
+/* A client that proved itself, whose source is to be blocked: its packet goes no further. */
+static void lv_kernel_catch(struct lv_kernel_flows *kf, const struct lv_frame *f)
+{
+    struct lv_worker *w = kf->w;
+    struct lv_key key;
+    struct lv_pkt k;
+
+    lv_frame_begin(&k, f);
+    if (lv_parse(&k, f->data, f->data + f->len, f->proto) != LV_KIND_TCP)
+        return;
+    lv_flow_key(&key, &k, LV_OUTSIDE);
+    lv_catch_put(&w->ctx->catches, &key.client, lv_service_find(lv_services_of(w), &key.server, key.sport, &k));
+}
+
 /* The flow of a half-open entry is in the map. Until then the entry alone tells the gate that the client's further
  * segments, which may be right behind its first, are proved too. */
 LV_INLINE void lv_kernel_proved(struct lv_worker *w, const struct lv_key *key)
@@ -169,8 +183,10 @@ LV_INLINE enum lv_verdict lv_kernel_packet(struct lv_kernel_flows *kf, struct lv
         lv_kernel_release(kf, f, hash);
         return LV_DROP;
     }
-    if (f->c.state == LV_FLOW_SYN_SENT && before != LV_FLOW_SYN_SENT)
+    if (f->c.state == LV_FLOW_SYN_SENT && before != LV_FLOW_SYN_SENT) {
         lv_kernel_proved(w, &key);
+        lv_limits_begun(w, &key, &f->c); /* not before: the gate believes the count, unless it finds the flow */
+    }
     if (f->c.state != LV_FLOW_SYN_SENT)
         lv_kernel_release(kf, f, hash);
     return verdict;
@@ -185,6 +201,7 @@ LV_INLINE void lv_kernel_sweep_one(struct lv_kernel_flows *kf, const struct lv_k
 
     kf->seen++;
     kf->seen_passing += c->state == LV_FLOW_PASS || c->state == LV_FLOW_PASS_CLOSED;
+    lv_limits_saw(kf->w, key, c);
     if (c->state == LV_FLOW_SYN_SENT) {
         u32 hash = lv_table_hash(t, key);
 
@@ -198,6 +215,8 @@ LV_INLINE void lv_kernel_sweep_one(struct lv_kernel_flows *kf, const struct lv_k
         return; /* it moved meanwhile */
     if (now.state == LV_FLOW_ESTABLISHED)
         lv_count_event(kf->w, now.service, LV_E_EXPIRED);
+    if (lv_conn_counts(&now))
+        lv_limits_changed(kf->w, key, &now, -1);
     lv_kernel_forget(kf, key);
 }
 
@@ -205,8 +224,11 @@ LV_INLINE void lv_kernel_sweep_one(struct lv_kernel_flows *kf, const struct lv_k
 LV_INLINE void lv_kernel_sweep(struct lv_kernel_flows *kf)
 {
     u32 n = LV_SWEEP_BATCH, next, i;
-    int crowded = lv_is_crowded(kf->used, kf->passing, kf->capacity);
-    int failed = bpf_map_lookup_batch(kf->fd, kf->has_cursor ? &kf->cursor : 0, &next, kf->keys, kf->conns, &n, 0);
+    int crowded = lv_is_crowded(kf->used, kf->passing, kf->capacity), failed;
+
+    if (!kf->has_cursor)
+        lv_limits_round(kf->w);
+    failed = bpf_map_lookup_batch(kf->fd, kf->has_cursor ? &kf->cursor : 0, &next, kf->keys, kf->conns, &n, 0);
 
     if (failed && errno != ENOENT) {
         kf->errors++;

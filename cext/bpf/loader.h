@@ -31,8 +31,8 @@ enum {
 
 struct lv_loader {
     struct bpf_object *gate, *splice;
-    u32 flows, half_sets; /* as they are: those of a predecessor's maps, if there are any */
-    u32 replaced;         /* maps of a predecessor that were of another layout, and are made anew */
+    u32 flows, half_sets, source_sets; /* as they are: those of a predecessor's maps, if there are any */
+    u32 replaced;                      /* maps of a predecessor that were of another layout, and are made anew */
     char folder[LV_LOADER_PATH];
     char log[LV_LOADER_LOG]; /* libbpf's words about the last thing that failed */
 };
@@ -157,6 +157,8 @@ static int lv_loader_pin_maps(struct lv_loader *l, struct bpf_object *object)
             return error;
         if (!strcmp(name, "lv_halfopen") && (error = bpf_map__set_max_entries(map, l->half_sets)))
             return error;
+        if (!strcmp(name, "lv_sources") && (error = bpf_map__set_max_entries(map, l->source_sets)))
+            return error;
         if ((error = lv_loader_pin(l, layout, path)) || (error = bpf_map__set_pin_path(map, path)))
             return error;
         if (!lv_loader_pinned(path, &info)) {
@@ -196,7 +198,7 @@ static struct bpf_object *lv_loader_load(struct lv_loader *l, const char *file, 
 
 /* Returns 0 or a negative errno; then `log` has libbpf's words. */
 static int lv_loader_open(struct lv_loader *l, const char *folder, const char *gate, const char *splice, u32 flows,
-                          u32 half_sets)
+                          u32 half_sets, u32 source_sets)
 {
     int error = 0;
 
@@ -207,6 +209,7 @@ static int lv_loader_open(struct lv_loader *l, const char *folder, const char *g
     libbpf_set_print(lv_loader_print);
     l->flows = lv_pinned_entries(l, "lv_flows", flows);
     l->half_sets = lv_pinned_entries(l, "lv_halfopen", half_sets);
+    l->source_sets = lv_pinned_entries(l, "lv_sources", source_sets);
     l->gate = lv_loader_load(l, gate, &error);
     if (l->gate)
         l->splice = lv_loader_load(l, splice, &error);

@@ -17,6 +17,7 @@
 #include "../core/lists.h"
 #include "../core/reason.h"
 #include "../core/service.h"
+#include "../core/sources.h"
 
 enum {
     LV_ETHERNET_BYTES = 14,
@@ -39,11 +40,12 @@ enum {
     X(lv_learned, 1, 0)                                                                                                \
     X(lv_halfopen, 2, 0)                                                                                               \
     X(lv_handovers, 1, 0)                                                                                              \
+    X(lv_sources, 1, 0)                                                                                                \
     X(lv_keys, 1, 0)                                                                                                   \
     X(lv_counts, 3, 0)                                                                                                 \
-    X(lv_config, 2, 1)                                                                                                 \
+    X(lv_config, 3, 1)                                                                                                 \
     X(lv_list_tables, 1, 1)                                                                                            \
-    X(lv_service_tables, 3, 1)                                                                                         \
+    X(lv_service_tables, 4, 1)                                                                                         \
     X(lv_guards, 2, 1)                                                                                                 \
     X(lv_capture, 1, 0)                                                                                                \
     X(lv_captures, 1, 0)                                                                                               \
@@ -55,7 +57,9 @@ struct lv_bpf_config {
     u64 heartbeat_ns; /* CLOCK_MONOTONIC; 0: no daemon has run */
     u64 late_ns;      /* a heartbeat older than this: new connections follow the fail policy */
     u64 half_seed;
+    struct lv_sipkey source_key;
     u32 half_sets_mask;
+    u32 source_sets_mask;
     u32 ts_offset;
     u32 offered_window;
     u32 services;   /* which of the two service tables counts */
@@ -64,7 +68,6 @@ struct lv_bpf_config {
     u8 pass_full; /* half of the table are connections that are only known: no more of them */
     u8 lists;     /* which of the two tables of listed sources counts */
     u8 listed;    /* it has entries */
-    u8 pad[4];
 };
 
 struct lv_half_sets {
@@ -75,11 +78,18 @@ struct lv_learned_sets {
     struct lv_learned way[LV_LEARNED_WAYS];
 };
 
+struct lv_source_sets {
+    struct lv_source way[LV_SOURCE_WAYS];
+};
+
 struct lv_counters {
     u64 n[LV_REASONS_AND_EVENTS];
 };
 
-enum lv_handover_flag { LV_HANDOVER_COPY = 0x01 }; /* a SYN-ACK that goes on by itself: to be learned from, no more */
+enum lv_handover_flag {
+    LV_HANDOVER_COPY = 0x01,  /* a SYN-ACK that goes on by itself: to be learned from, no more */
+    LV_HANDOVER_CATCH = 0x02, /* its source is over a limit, and to be blocked */
+};
 
 /* In front of each packet that is handed to user space. */
 struct lv_handover {

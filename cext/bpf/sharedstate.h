@@ -35,6 +35,14 @@ static size_t lv_shared_guards_bytes(void)
     return LV_SERVICES_MAX * sizeof(struct lv_guard);
 }
 
+/* The counts of sources are where the programs see them: a predecessor's go on. */
+static void lv_shared_sources(struct lv_worker *w, void *map, u32 sets_mask, const struct lv_sipkey *key)
+{
+    w->ctx->sources.entry = map;
+    w->ctx->sources.sets_mask = sets_mask;
+    w->ctx->sources.key = *key;
+}
+
 /* Cookies were counted where they were made, in the kernel; here every key may have some out. */
 static void lv_shared_keys_out(struct lv_worker *w)
 {
@@ -83,6 +91,7 @@ static void lv_shared_services(const struct lv_worker *w, void *map, u32 which)
     to->search_step = from->search_step;
     to->exact_sets = LV_MIN(from->exact_sets, (u32)LV_EXACT_SETS_MAX);
     to->has_excepted = from->has_excepted;
+    to->has_limits = from->has_limits;
     __builtin_memcpy(to->exact, from->exact, to->exact_sets * sizeof(to->exact[0]));
     __builtin_memcpy(to->interval, from->interval, to->intervals * sizeof(to->interval[0]));
     __builtin_memcpy(to->rule, from->rule, to->rules * sizeof(to->rule[0]));

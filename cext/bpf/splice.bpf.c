@@ -8,7 +8,7 @@
  * A packet is one buffer of up to 64 KiB here, its checksum may be left to a NIC (CHECKSUM_PARTIAL):
  * bpf_l4_csum_replace() knows all cases.
  */
-#include "common.h"
+#include "sources.h"
 
 enum {
     LV_HEADERS_BYTES = 14 + 4 + 40 + 60, /* what is made linear at first */
@@ -136,7 +136,7 @@ __noinline int lv_splice_translate(struct __sk_buff *skb, u32 side)
 
 /* A segment of an open or closed flow. */
 LV_INLINE int lv_splice_flow(struct __sk_buff *skb, struct lv_scratch *s, const struct lv_bpf_config *config,
-                             struct lv_conn *c, u32 side)
+                             const struct lv_services *services, struct lv_conn *c, u32 side)
 {
     enum lv_reason reason;
     u8 before = c->state;
@@ -150,6 +150,8 @@ LV_INLINE int lv_splice_flow(struct __sk_buff *skb, struct lv_scratch *s, const 
         return lv_splice_drop(c->service, reason);
     if (before == LV_FLOW_ESTABLISHED && c->state == LV_FLOW_CLOSED)
         lv_count_ev(c->service, LV_E_CLOSED);
+    if (before != c->state && services->has_limits)
+        lv_source_changed(c->state == LV_FLOW_ESTABLISHED ? 1 : -1);
     if (lv_splice_translate(skb, side))
         return lv_splice_drop(c->service, LV_R_NOT_CHANGED);
     lv_count_ev(c->service, LV_E_TRANSLATED);
@@ -263,7 +265,7 @@ LV_INLINE int lv_splice_tcp(struct __sk_buff *skb, struct lv_scratch *s, const s
     case LV_FLOW_PASS:
         lv_flow_track_pass(c, &s->k.tcp, side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE, lv_now_ms(s->now_ns));
         return TC_ACT_OK;
-    default: return lv_splice_flow(skb, s, config, c, side);
+    default: return lv_splice_flow(skb, s, config, services, c, side);
     }
 }
 

@@ -342,7 +342,13 @@ LV_INLINE void lv_sweep(struct lv_worker *w)
         struct lv_key key;
         u32 hash;
 
+        if (!t->cursor)
+            lv_limits_round(w);
         t->cursor = t->cursor + 1 < t->capacity ? t->cursor + 1 : 0;
+        if (w->ctx->sources.sweeping) {
+            lv_flow_peek(f, &key);
+            lv_limits_saw(w, &key, &f->c);
+        }
         if (f->c.state == LV_FLOW_FREE || !lv_is_idle(&f->c, w->now_ms, crowded))
             continue;
         lv_flow_peek(f, &key);

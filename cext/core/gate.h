@@ -140,6 +140,21 @@ LV_INLINE int lv_is_trapped(const struct lv_worker *w, const struct lv_service *
     return sv->trap && !(lists && lv_listed(lists, client) == LV_LISTED_ALLOWED);
 }
 
+/* A proved client whose source has too much already. TCP repeats what is dropped, so that a client gets its turn. */
+LV_INLINE enum lv_verdict lv_over_limit(struct lv_worker *w, const struct lv_pkt *k, u16 service,
+                                        const struct lv_ether *link, enum lv_reason reason, int tell)
+{
+    struct lv_segment s;
+
+    if (tell)
+        lv_catch_put(&w->ctx->catches, &k->ip.src, service);
+    if (lv_services_of(w)->service[service].source_over == LV_OVER_RESET) {
+        lv_source_reset(&s, k);
+        lv_send(w, LV_OUTSIDE, link, &s);
+    }
+    return lv_drop(w, service, reason);
+}
+
 /*
  * An ACK from outside that belongs to no open flow. With a valid cookie the flow begins; `old` is the record of a closed
  * flow of the same key, if there is one: it gives way.
@@ -155,6 +170,7 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
     struct lv_flow *f;
     struct lv_opts o;
     u32 client_isn = t->seq - 1;
+    int tell;
 
     if (lv_half_proves(e, t, w->ctx->config.offered_window)) {
         client_isn = e->client_isn;
@@ -177,6 +193,9 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
         lv_catch_put(&w->ctx->catches, &key->client, service);
         return lv_drop(w, service, LV_R_TRAPPED);
     }
+    reason = lv_limits_judge(w, sv, service, &key->client, &tell);
+    if (reason != LV_R_COUNT)
+        return lv_over_limit(w, k, service, link, reason, tell);
     if (old)
         lv_flow_forget(w, old, hash);
     f = lv_table_insert(&w->ctx->table, key, hash);
@@ -208,6 +227,8 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
     if (e && !w->half_stays)
         e->flags = 0;
     lv_handshake_start(w, f);
+    if (!w->half_stays)
+        lv_limits_begun(w, key, &f->c);
     reason = lv_hold_segment(w, f, k);
     return lv_drop(w, service, reason == LV_R_EARLY ? LV_R_COOKIE_ACCEPTED : reason);
 }

@@ -9,6 +9,7 @@
 #define LV_HANDSHAKE_H
 
 #include "flow.h"
+#include "limits.h"
 #include "translate.h"
 #include "worker.h"
 
@@ -48,6 +49,8 @@ LV_INLINE void lv_flow_forget(struct lv_worker *w, struct lv_flow *f, u32 hash)
     if (c->on_forget)
         c->on_forget(c->owner, &f->key);
     lv_hold_release(&c->hold, &f->c.hold);
+    if (lv_conn_counts(&f->c))
+        lv_limits_changed(w, &f->key, &f->c, -1);
     if (f->c.state == LV_FLOW_PASS || f->c.state == LV_FLOW_PASS_CLOSED)
         __atomic_fetch_sub(&c->table.passing, 1, __ATOMIC_RELAXED);
     lv_table_remove(&c->table, f, hash);

@@ -43,7 +43,9 @@
     X(ICMP_INVALID, "icmp_invalid", "ICMP error malformed, or about a sequence number not in flight")                  \
     X(ICMP_CONSUMED, "icmp_consumed", "ICMP error that ended a handshake (not a loss)")                                \
     X(BLOCKED, "blocked", "source that is blocked, by the operator or for a time")                                     \
-    X(TRAPPED, "trapped", "handshake completed with a trap: the source is blocked from now on (not a loss)")
+    X(TRAPPED, "trapped", "handshake completed with a trap: the source is blocked from now on (not a loss)")           \
+    X(SOURCE_RATE, "source_rate", "valid cookie, but its source opened too many connections within a second")          \
+    X(SOURCE_OPEN, "source_open", "valid cookie, but its source has too many connections open")
 
 /* Other things worth a number, per service. */
 #define LV_EVENTS(X)                                                                                                   \

@@ -35,11 +35,14 @@ struct lv_service {
     u8 excepted; /* hosts, not a service: whatever comes from or goes to them passes */
     /* What the SYN-ACK announces until the server's own options are known. */
     u8 wscale, sack_ok, has_ts;
-    u16 mss[2];     /* IPv4, IPv6 */
-    u8 pinned;      /* these hold, whatever its servers answer */
-    u8 trap;        /* nobody is served: who completes a handshake is caught */
-    u8 signed_drop; /* SYNs with a TCP-MD5 or TCP-AO signature: else they pass, a few a second */
-    u8 pad;
+    u16 mss[2];           /* IPv4, IPv6 */
+    u8 pinned;            /* these hold, whatever its servers answer */
+    u8 trap;              /* nobody is served: who completes a handshake is caught */
+    u8 signed_drop;       /* SYNs with a TCP-MD5 or TCP-AO signature: else they pass, a few a second */
+    u8 source_over;       /* enum lv_source_over: what becomes of more than a source may have (sources.h): */
+    u8 source_prefix[2];  /* so many bits of an address are one source: IPv4, IPv6 */
+    u32 source_new_per_s; /* connections that begin in a second, 0: any number */
+    u32 source_open;      /* connections that are open, 0: any number */
 };
 
 struct lv_port_rule {
@@ -75,7 +78,7 @@ struct lv_services_flat {
     u32 search_step; /* largest power of two that is not above `intervals`, 0 for none */
     u32 has_excepted;
     u32 exact_sets; /* a power of two, 0: no index */
-    u32 pad;
+    u32 has_limits; /* of sources */
     struct lv_exact_set exact[LV_EXACT_SETS_MAX];
     struct lv_interval interval[LV_INTERVALS_MAX];
     struct lv_port_rule rule[LV_RULES_MAX];
@@ -90,6 +93,7 @@ struct lv_services {
     u32 search_step;
     u32 has_excepted;
     u32 exact_sets;
+    u32 has_limits;
     struct lv_exact_set *exact;
     const struct lv_interval *interval;
     const struct lv_port_rule *rule;

@@ -73,6 +73,8 @@ LV_INLINE enum lv_verdict lv_splice(struct lv_worker *w, struct lv_flow *f, stru
         return lv_drop(w, f->c.service, reason);
     if (before == LV_FLOW_ESTABLISHED && f->c.state == LV_FLOW_CLOSED)
         lv_count_event(w, f->c.service, LV_E_CLOSED);
+    if (before != f->c.state)
+        lv_limits_changed(w, &f->key, &f->c, f->c.state == LV_FLOW_ESTABLISHED ? 1 : -1);
     lv_opts_read(&o, k->ip.l4, k->tcp.header_len, 0);
     lv_apply(w, f, k, side, &o);
     if (side == LV_INSIDE && (f->c.marks & LV_M_HIDE_ECN))
@@ -83,12 +85,7 @@ LV_INLINE enum lv_verdict lv_splice(struct lv_worker *w, struct lv_flow *f, stru
 /* The service of a flow, from its key and tags alone. */
 LV_INLINE u16 lv_service_of_flow(const struct lv_services *s, const struct lv_flow *f)
 {
-    struct lv_pkt k;
-
-    k.tags = f->c.tags & 0xf;
-    k.tci[0] = f->key.vid[0];
-    k.tci[1] = f->key.vid[1];
-    return lv_service_find(s, &f->key.server, f->key.sport, &k);
+    return lv_service_of_conn(s, &f->key, f->c.tags);
 }
 
 /* A record for a connection that is only known; 0 if half of the table are such, or it is full. */

@@ -19,6 +19,7 @@
 #include "lists.h"
 #include "reason.h"
 #include "service.h"
+#include "sources.h"
 #include "table.h"
 
 enum {
@@ -74,6 +75,7 @@ struct lv_ctx {
     struct lv_catches catches;
     const struct lv_lists *lists; /* the same; 0: none yet */
     struct lv_guard *guard;       /* LV_SERVICES_MAX, one for each service */
+    struct lv_sources sources;
     /* Called with each key that is forgotten, for an engine that keeps the flows elsewhere too; may be 0. */
     void (*on_forget)(void *owner, const struct lv_key *key);
     void *owner;

@@ -6,7 +6,8 @@
  * know: what packets are fed.
  *
  * Service 1 is 198.19.0.0/24 and 2001:db8:19::/64, ports 1..100; service 2 the same addresses, ports 101..200, with its
- * policy set by the input: also watched (`protect: auto`) or a trap. The input says whether the IPv4 client is blocked.
+ * policy set by the input: also watched (`protect: auto`), a trap, or with limits of sources. The input says whether the
+ * IPv4 client is blocked.
  */
 #ifndef FUZZ_BOX_H
 #define FUZZ_BOX_H
@@ -21,6 +22,7 @@ enum {
     HALVES = 8, /* two sets */
     BLOCKS = 4,
     TIMERS = 8,
+    SOURCES = 4, /* one set */
     HOLD_BYTES = 5000,
     SERVICES = 3,
     START_MS = 0xffff0000u, /* the clock wraps after a minute */
@@ -33,6 +35,7 @@ struct box {
     struct lv_half half[HALVES];
     struct lv_hold_block block[BLOCKS];
     struct lv_timer timer[LV_SYN_STAGES][TIMERS];
+    struct lv_source source[SOURCES];
     u64 count[SERVICES][LV_COUNTERS];
     struct lv_ctx ctx;
     struct lv_worker worker;
@@ -114,6 +117,14 @@ static void box_open(u8 policy, u8 wscale)
     services.service[2].has_ts = !(policy & 16);
     services.service[2].wscale = wscale % 16;
     services.service[2].trap = !!(wscale & 32);
+    services.service[2].source_open = wscale & 128 ? 2 : 0;
+    services.service[2].source_new_per_s = wscale & 128 ? 1 + policy % 4 : 0;
+    services.service[2].source_over = (policy >> 2) % 3;
+    services.service[2].source_prefix[0] = 32;
+    services.service[2].source_prefix[1] = 64;
+    services.has_limits = !!(wscale & 128);
+    box.ctx.sources.entry = box.source;
+    box.ctx.sources.sets_mask = SOURCES / LV_SOURCE_WAYS - 1;
     box_lists(wscale & 64);
     box.ctx.services = &services;
     box.ctx.config.flows = FLOWS;
@@ -187,6 +198,8 @@ static void box_check_table(void)
     CHECK(chained == t->used && chained + free_records == FLOWS);
     CHECK(passing == t->passing && passing <= FLOWS / 2);
     CHECK(blocks == box.ctx.hold.blocks_used);
+    for (i = 0; i < SOURCES; i++) /* below zero: opened before it had an entry */
+        CHECK(box.source[i].open >= -FLOWS && box.source[i].open <= FLOWS);
     CHECK(!memcmp(t->lock, unlocked, sizeof(unlocked)));
     CHECK(!t->free_lock.taken && !box.ctx.hold.lock.taken && !box.ctx.learning.lock.taken);
 }
@@ -202,6 +215,7 @@ static void box_restart(void)
     lv_table_attach(&box.ctx.table, box.flow, FLOWS, box.head, HEADS);
     lv_hold_init(&box.ctx.hold, box.block, BLOCKS, HOLD_BYTES);
     memset(box.half, 0, sizeof(box.half));
+    memset(box.source, 0, sizeof(box.source));
     w->half.used = w->half.seen = w->half.cursor = 0;
     for (i = 0; i < LV_SYN_STAGES; i++)
         w->syn_ring[i].head = w->syn_ring[i].tail = 0;

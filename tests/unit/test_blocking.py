@@ -12,15 +12,20 @@ import pytest
 
 from appliance import blocking, blocklist
 from appliance.addresses import parse_addresses
-from appliance.blocking import Blocking
+from appliance.blocking import Blocking, Penalty, penalty
 from appliance.blocklist import Blocklist, Entry
 from appliance.errors import OperatorError
 from appliance.jobs import Jobs
+from appliance.models import Service
 from appliance.roles import Caller, Role
 from appliance.varlink import Call, CallError
 from cext.sourcelist import Span
 
-TRAPS = {"telnet": 60, "proxy": 120}  # seconds
+CATCHERS = {
+    "telnet": Penalty(60, "trap telnet"),
+    "proxy": Penalty(120, "trap proxy"),
+    "web": Penalty(60, "limit web", prefix_ipv4=24, prefix_ipv6=56),
+}
 
 
 class Recorder:
@@ -46,7 +51,7 @@ def engine() -> Recorder:
 
 @pytest.fixture
 def one(tmp_path: Path, engine: Recorder) -> Blocking:
-    made = Blocking(tmp_path, engine, TRAPS.get)
+    made = Blocking(tmp_path, engine, CATCHERS.get)
     made.load()
     return made
 
@@ -79,7 +84,7 @@ def test_change_is_enforced_and_kept(tmp_path: Path, one: Blocking, engine: Reco
     assert prefixes(one) == [("192.0.2.0/24", "block"), ("192.0.2.7", "allow"), ("2001:db8::1", "block")]
     assert len(engine.spans) == 4
     other = Recorder()
-    successor = Blocking(tmp_path, other, TRAPS.get)
+    successor = Blocking(tmp_path, other, CATCHERS.get)
     successor.load()
     assert (prefixes(successor), other.spans, successor.problem) == (prefixes(one), engine.spans, None)
     successor.delete(call(prefixes=["192.0.2.0/24", "192.0.2.7", "2001:db8::1"]))
@@ -118,7 +123,7 @@ def test_disk_that_takes_nothing(tmp_path: Path, one: Blocking, engine: Recorder
 def test_spoilt_file_is_said_and_kept(tmp_path: Path, engine: Recorder, content: bytes) -> None:
     path = tmp_path / blocking.FILE_NAME
     path.write_bytes(content)
-    one = Blocking(tmp_path, engine, TRAPS.get)
+    one = Blocking(tmp_path, engine, CATCHERS.get)
     one.load()
     assert "no source is blocked" in str(one.problem)
     aside = path.with_name(path.name + ".unreadable")
@@ -135,7 +140,7 @@ def test_entry_that_has_ended_is_taken_out(
     now_s = int(time.time())
     ends, stays = (Entry(parse_addresses(f"192.0.2.{n}"), "block", now_s, now_s + 60 * n) for n in (1, 2))
     blocklist.save(tmp_path / blocking.FILE_NAME, Blocklist((ends, stays)))
-    one = Blocking(tmp_path, engine, TRAPS.get)
+    one = Blocking(tmp_path, engine, CATCHERS.get)
     one.load()
     one.turn(thread)
     assert len(engine.spans) == 1  # neighbours that say the same
@@ -167,6 +172,28 @@ def test_caught_sources_are_blocked_for_a_time(
     one.turn(thread)
     finish(selector)
     assert (prefixes(one), engine.spans) == ([], [])
+
+
+def test_who_is_over_a_limit_is_blocked_with_its_prefix(
+    engine: Recorder, one: Blocking, jobs: tuple[selectors.BaseSelector, Jobs]
+) -> None:
+    selector, thread = jobs
+    engine.mailbox = [(V4, "web"), (V6, "web")]
+    one.turn(thread)
+    finish(selector)
+    assert prefixes(one) == [("192.0.2.0/24", "block"), ("2001:db8::/56", "block")]
+
+
+def test_which_services_block() -> None:
+    def found(**keys: object) -> Penalty | None:
+        return penalty("web", Service.model_validate({"addresses": ("192.0.2.1",), "ports": (80,), **keys}))
+
+    assert found(per_source={"open": 5, "over": "block", "block_for": "2m", "prefix_ipv6": 56}) == Penalty(
+        120, "limit web", 32, 56
+    )
+    assert found(trap="1h") == Penalty(3600, "trap web")
+    assert [found(), found(per_source={"open": 5}), found(per_source={"over": "block"})] == [None] * 3
+    assert penalty("gone", None) is None
 
 
 def test_what_the_operator_says_of_a_caught_source_decides(

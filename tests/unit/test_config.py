@@ -15,7 +15,7 @@ from appliance.addresses import ALL_PORTS, AddressRange, PortRange, parse_addres
 from appliance.config import load, loads
 from appliance.engine import dataplane_config, service_spec
 from appliance.errors import OperatorError
-from appliance.models import Bpf, Config, Control, Cookie, Limits, Nfqueue, ServerOptions, Service
+from appliance.models import Bpf, Config, Control, Cookie, Limits, Nfqueue, ServerOptions, Service, SourceLimits
 from appliance.values import size_text
 from appliance.yamldoc import parse, resolve
 from cext.dataplane import Dataplane, DataplaneConfig
@@ -63,6 +63,7 @@ def test_complete_example_has_every_key() -> None:
     parts: list[tuple[type[BaseModel], Mapping[str, object]]] = [
         (Config, raw),
         (Service, web),
+        (SourceLimits, web["per_source"]),
         (ServerOptions, web["server"]),
         (Limits, raw["limits"]),
         (Nfqueue, raw["nfqueue"]),

@@ -427,6 +427,26 @@ SINGLE = {
         GOOD + "    signed: yes\n",
         "9:13: services.web.signed: yes is not one of the choices, drop or pass would be right",
     ),
+    "limit of nothing": (
+        GOOD + "    per_source: {open: 0}\n",
+        "9:24: services.web.per_source.open: 0 is out of bounds, 1 to 16777216 would be right",
+    ),
+    "limit with another answer": (
+        GOOD + "    per_source: {open: 5, over: reject}\n",
+        "9:33: services.web.per_source.over: reject is not one of the choices, drop, reset or block would be right",
+    ),
+    "limit of a prefix too long": (
+        GOOD + "    per_source: {open: 5, prefix_ipv4: 64}\n",
+        "9:40: services.web.per_source.prefix_ipv4: 64 is out of bounds, 1 to 32 would be right",
+    ),
+    "limit of a service that is off": (
+        GOOD + "    protect: off\n    per_source: {open: 5}\n",
+        "10:5: services.web.per_source: limits nobody with protect: off, no such key would be right",
+    ),
+    "limit of a trap": (
+        GOOD + "    trap: 1h\n    per_source: {open: 5}\n",
+        "10:5: services.web.per_source: limits nobody with a trap, which serves nobody, no such key would be right",
+    ),
     "fragments unknown": (
         GOOD + "    fragments: accept\n",
         "9:16: services.web.fragments: accept is not one of the choices, drop or pass would be right",

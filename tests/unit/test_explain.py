@@ -58,6 +58,13 @@ old: 2001:db8::/64  all ports  [line 11]
 """
 
 
+LIMITED = TEXT.replace("window: zero", "per_source: {new_per_s: 20, open: 50, over: block, block_for: 1h}")
+PER_SOURCE = """\
+  each source    that proved itself may open 20 connections a second and have 50 open; whoever wants more is blocked for 1h  [line 9]
+  a source       is a /32 of IPv4, a /64 of IPv6  [line 9]
+"""  # noqa: E501
+
+
 def explained(text: str, only: str | None = None) -> str:
     config = loads(text.encode(), "levee.yaml")
     return "".join(f"{line}\n" for line in explain.Explanation(config, parse(text)).lines(only))
@@ -123,3 +130,8 @@ def test_choices_of_the_models_have_their_sentences() -> None:
 def test_a_service_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", str(CONFIGS / "routed.yaml"), "--service", "nothing"]) == 3
     assert "there is no service nothing\nlevee: hint: there are: web, mail" in capsys.readouterr().err
+
+
+def test_limits_of_sources() -> None:
+    assert PER_SOURCE in explained(LIMITED)
+    assert "each source" not in explained(TEXT)

@@ -57,6 +57,7 @@ def status() -> StatusReport:
         "attacks": {"web": {"age_s": 10, "now_per_s": 5000, "peak_per_s": 9000}},
         "flows": {"used": 1, "capacity": 10},
         "half_open": {"used": 2, "capacity": 20},
+        "sources": {"used": 4, "capacity": 40},
         "hold": {"bytes": 3, "capacity": 30},
         "services": {"web": service(7), "mail": service(0)},
         "drops": dict.fromkeys(DROP_REASONS, 4),

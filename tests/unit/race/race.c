@@ -21,6 +21,8 @@ enum {
     BLOCKS = 8,
     TIMERS = 16,
     CLIENTS = 24, /* more than there is room for */
+    SOURCES = 8,
+    SOURCE_OPEN = 12,
     START_MS = 0xfffff000u,
     START_S = 1700000000,
     PACKET_BYTES = 600,
@@ -45,6 +47,7 @@ static struct lv_hold_block blocks[BLOCKS];
 static struct lv_learned learned[LV_LEARNED_ENTRIES];
 static struct lv_services services;
 static struct lv_guard guards[2];
+static struct lv_source sources[SOURCES];
 static struct lv_interval interval[2];
 static struct lv_port_rule rule = {80, 80, LV_VID_ANY, 1};
 static struct thread threads[WORKERS];
@@ -147,8 +150,14 @@ static void open_box(void)
     services.service[1].used = services.service[1].protect = 1;
     services.service[1].mss[0] = 1460;
     services.service[1].wscale = 7;
+    services.service[1].source_open = SOURCE_OPEN;
+    services.service[1].source_new_per_s = 1000000;
+    services.service[1].source_prefix[0] = 32;
+    services.has_limits = 1;
     ctx.services = &services;
     ctx.guard = guards;
+    ctx.sources.entry = sources;
+    ctx.sources.sets_mask = SOURCES / LV_SOURCE_WAYS - 1;
     ctx.config.offered_window = 4000;
     ctx.config.out_layer[LV_OUTSIDE] = ctx.config.out_layer[LV_INSIDE] = LV_L3;
     ctx.learning.entry = learned;
@@ -195,6 +204,9 @@ static const char *empty_box(void)
         return "the count of connections that pass is wrong";
     if (ctx.hold.blocks_used)
         return "held blocks were lost";
+    for (u32 i = 0; i < SOURCES; i++)
+        if (sources[i].tag || sources[i].open)
+            return "a source still has connections";
     return 0;
 }
 
