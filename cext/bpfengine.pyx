@@ -90,7 +90,8 @@ cdef extern from "bpf/loader.h" nogil:
         u8 clsact_made
 
     int lv_loader_open(
-        lv_loader *l, const char *folder, const char *gate, const char *splice, u32 flows, u32 half_sets, u32 source_sets
+        lv_loader *l, const char *folder, const char *gate, const char *splice,
+        u32 flows, u32 half_sets, u32 source_sets,
     )
     int lv_loader_attach(lv_loader *l, lv_attachment *a, int outside, int inside)
     int lv_loader_attached(const lv_loader *l, const lv_attachment *a)

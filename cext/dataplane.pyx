@@ -523,7 +523,8 @@ cdef class Dataplane:
             raise ValueError(f"the secret is {LV_SECRET_BYTES} bytes")
         if config.workers < 1 or min(config.flows, config.half_open, config.sources) < 1:
             raise ValueError("there is at least one worker, one flow, one half-open entry and one source")
-        if max(config.flows, config.half_open, config.sources, config.hold_total_bytes // LV_HOLD_BLOCK_BYTES) > _RECORDS_MAX:
+        blocks_of_all = config.hold_total_bytes // LV_HOLD_BLOCK_BYTES
+        if max(config.flows, config.half_open, config.sources, blocks_of_all) > _RECORDS_MAX:
             raise ValueError(f"a table has at most {_RECORDS_MAX} records")
         self.ctx = NULL
         self.workers = NULL

@@ -21,14 +21,14 @@ CLANG_FORMAT = "clang-format-19"
 # Headers of cext/core/ that BPF programs will include unchanged: no libc, no locks. The rest is user space.
 PACKET_LOGIC = (
     "announce", "base", "capture", "checksum", "cookie", "emit", "flow", "guard", "halfopen", "learned", "lists",
-    "options", "packet", "reason", "service", "siphash", "synack", "translate", "watch",
+    "options", "packet", "reason", "service", "siphash", "sources", "synack", "translate", "watch",
 )  # fmt: skip
 
 # Files of tests/lab that are about connections, whatever the engine; run once more with the bpf engine. The direct way,
 # which they are compared with, is shown once, by the router.
 BPF_IN_THE_LAB = (
     "life", "traffic", "segments", "resets", "wire", "vlan", "flood", "block", "restart", "programs", "stop", "kills",
-    "auto", "bypass", "capture", "many_changes", "bounded",
+    "auto", "bypass", "capture", "sources", "many_changes", "bounded",
 )  # fmt: skip
 # Files of tests/lab that need no server made of packets: those that a host, whose servers are its own, can pass.
 HOST_IN_THE_LAB = ("host", "traffic", "life", "flood", "reload")

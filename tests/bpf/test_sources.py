@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path as FilePath
 from typing import cast
 
 import pytest
@@ -137,9 +138,15 @@ def test_block(both: Both, path: Path) -> None:
         proved(both, here, 10 + n)
     assert both.reasons("source_open") == tuple(count + 3 for count in before)
     expected = [(mapped(path.client).to_bytes(16, "big"), "block")]
+    assert both.plane.caught() == expected
     found: list[tuple[bytes, str]] = []
-    assert until(lambda: bool(found.extend(both.kernel.plane.caught()) or found))
-    assert (found, both.plane.caught()) == (expected, expected)
+
+    def told() -> bool:
+        found.extend(both.kernel.plane.caught())
+        return bool(found)
+
+    assert until(told)
+    assert found == expected
     both.nothing_else()
 
 
@@ -176,11 +183,11 @@ def test_data_right_behind_the_proof_is_of_one_connection(both: Both, path: Path
     assert [refused(both, path, 1 + n) for n in range(MOST)] == [False] * (MOST - 1) + [True]
 
 
-def test_limits_that_come_later_count_what_is_open(tmp_path: object) -> None:
+def test_limits_that_come_later_count_what_is_open(tmp_path: FilePath) -> None:
     """The sweep finds the connections; a table of sources begins empty."""
     free = [replace(one, source_open=0, source_new_per_s=0) for one in SERVICES]
     path = replace(PATHS["ipv4"], server="198.19.5.1", sport=OPEN)
-    with Both(cast("object", tmp_path), free) as boxes:  # type: ignore[arg-type]
+    with Both(tmp_path, free) as boxes:
         boxes.begin(path)
         talks = [proved(boxes, path, n) for n in range(MOST)]
         for talk in talks:
