@@ -37,6 +37,15 @@ MAX_BLOCK_S = 10 * 365 * 86400
 ORDER = [name for _, name, _ in frame.PAGES]
 
 
+class Body(Lines):
+    """The open page. Tab is its own: a screen would go to the next field."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("tab", "app.turn(1)", show=False),
+        Binding("shift+tab", "app.turn(-1)", show=False),
+    ]
+
+
 class LeveeApp(App[None]):
     """Until q."""
 
@@ -64,8 +73,8 @@ class LeveeApp(App[None]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(number, f"go('{name}')", show=False) for number, name, _ in frame.PAGES),
-        Binding("tab,right", "turn(1)", show=False),
-        Binding("shift+tab,left", "turn(-1)", show=False),
+        Binding("right", "turn(1)", show=False),
+        Binding("left", "turn(-1)", show=False),
         Binding("escape,backspace", "leave_page", show=False),
         Binding("question_mark,f1", "go('help')", show=False),
         Binding("h", "hour", show=False),
@@ -106,7 +115,7 @@ class LeveeApp(App[None]):
         """From the top."""
         yield Lines(self._look, id="banner")
         yield Lines(self._look, id="tabs")
-        yield Lines(self._look, id="body", moving=True)
+        yield Body(self._look, id="body", moving=True)
         yield Lines(self._look, id="keys")
 
     def on_mount(self) -> None:

@@ -1,0 +1,244 @@
+"""The full screen with a real daemon: every page and every action, by its keys alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from netlab.session import Lab, wait_until
+from netlab.streams import connected
+
+from appliance import client
+from appliance.tui.app import LeveeApp
+from appliance.tui.box import Box
+from appliance.tui.look import Look
+from appliance.tui.view.frame import PAGES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from textual.pilot import Pilot
+
+SIZE = (80, 25)
+EVERY_S = 0.1
+PATIENCE_S = 30.0
+SOURCE = "203.0.113.9"
+
+
+class Screen:
+    """An interface with a finger on its keys and an eye on its text."""
+
+    def __init__(self, app: LeveeApp, pilot: Pilot[None]) -> None:
+        self.app = app
+        self.pilot = pilot
+
+    @property
+    def text(self) -> str:
+        return "\n".join(strip.text.rstrip() for strip in self.app.screen._compositor.render_strips())
+
+    async def sees(self, *words: str, without: str = "") -> None:
+        limit = asyncio.get_running_loop().time() + PATIENCE_S
+        while not all(word in self.text for word in words) or (without and without in self.text):
+            assert asyncio.get_running_loop().time() < limit, f"{words} is not on the screen:\n{self.text}"
+            await self.pilot.pause(EVERY_S)
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+
+    async def write(self, text: str) -> None:
+        """In place of what the field holds."""
+        await self.press("end", *["backspace"] * 40)
+        await self.press(*("space" if one == " " else one for one in text))
+
+
+@asynccontextmanager
+async def interface(lab: Lab) -> AsyncIterator[Screen]:
+    app = LeveeApp(Box(lab.names.socket), Look(16, letters=False, slow=True), EVERY_S)
+    async with app.run_test(size=SIZE) as pilot:
+        shown = Screen(app, pilot)
+        await shown.sees("bridge" if lab.mode == "bridge" else lab.mode, lab.status()["engine"])
+        yield shown
+
+
+def run(lab: Lab, story: Callable[[Screen], Awaitable[None]]) -> None:
+    async def told() -> None:
+        async with interface(lab) as shown:
+            await story(shown)
+
+    asyncio.run(told())
+
+
+def running(lab: Lab) -> str:
+    return str(client.call(lab.names.socket, "org.levee.Configuration", {"of": "running"})["text"])
+
+
+@pytest.fixture
+def unchanged(lab: Lab) -> Iterator[str]:
+    """The configuration is put back, whatever a test leaves in force or on trial."""
+    before = running(lab)
+    yield before
+    if client.call(lab.names.socket, "org.levee.History")["pending"]:
+        client.call(lab.names.socket, "org.levee.Rollback", timeout_s=client.CHANGE_TIMEOUT_S)
+    if running(lab) != before:
+        parameters: dict[str, object] = {"text": before, "confirm_s": 0}
+        client.call(lab.names.socket, "org.levee.Apply", parameters, timeout_s=client.CHANGE_TIMEOUT_S)
+    assert wait_until(lambda: not lab.status()["configuration"]["restarting"])
+
+
+def test_every_page_shows_what_is_so(lab: Lab) -> None:
+    async def story(shown: Screen) -> None:
+        words = {
+            "overview": "validated",
+            "services": "direct",
+            "events": "",
+            "flows": lab.client_address(4),
+            "blocked": "",
+            "backends": lab.server_address(4),
+            "configuration": "is in force",
+        }
+        for number, page, _ in PAGES:
+            await shown.press(number)
+            assert shown.app.page == page
+            await shown.sees(words[page])
+        for _, page, _ in PAGES:
+            await shown.press("tab")
+            assert shown.app.page == page
+        await shown.press("question_mark")
+        await shown.sees("levee rollback")
+        await shown.press("escape", "2")
+        await shown.sees("protected")
+        await shown.press("home", "enter")
+        await shown.sees("Packets that were not forwarded", "Servers that were heard")
+        await shown.press("f")
+        await shown.sees("Connections, to service")
+        await shown.press("1", "h")
+        await shown.sees("the last hour")
+
+    with connected(lab, 4, direct=False):
+        run(lab, story)
+
+
+def test_bypass_in_two_keys_and_back(lab: Lab) -> None:
+    async def story(shown: Screen) -> None:
+        await shown.press("b")
+        await shown.sees("Turn bypass ON")
+        await shown.press("n")
+        await shown.sees("Overview", without="Turn bypass ON")
+        assert lab.status()["state"] != "BYPASS"
+        await shown.press("b", "y")
+        await shown.sees("BYPASS")
+        assert lab.status()["state"] == "BYPASS"
+        await shown.press("b", "y")
+        await shown.sees("Overview", without="BYPASS")
+        assert lab.status()["state"] != "BYPASS"
+
+    with connected(lab, 4, direct=False) as (caller, server):
+        run(lab, story)
+        caller.sendall(b"still")
+        assert server.recv(10) == b"still"
+
+
+def test_a_source_is_blocked_and_taken_out(lab: Lab) -> None:
+    async def story(shown: Screen) -> None:
+        await shown.press("5", "a")
+        await shown.sees("Block a source")
+        await shown.press(*SOURCE, "enter", *"ten", "enter", "enter")
+        await shown.sees("ten is not a time")
+        await shown.press("enter")
+        await shown.press("a", *SOURCE, "enter", *"1h", "enter", *"test", "enter")
+        await shown.sees(SOURCE, "test")
+        listed = client.call(lab.names.socket, "org.levee.BlockList")["entries"]
+        assert SOURCE in str(listed)
+        await shown.press("x", "y")
+        await shown.sees("Blocked", without=SOURCE)
+
+    run(lab, story)
+    assert SOURCE not in str(client.call(lab.names.socket, "org.levee.BlockList")["entries"])
+
+
+def test_protection_is_changed_on_trial_kept_and_undone(lab: Lab, unchanged: str) -> None:
+    async def story(shown: Screen) -> None:
+        await shown.press("2")
+        await shown.sees("lab ")
+        while shown.app._body.key != "lab":
+            await shown.press("down")
+        await shown.press("p")
+        await shown.sees("Protection of lab")
+        await shown.write("auto")
+        await shown.press("enter")
+        await shown.sees("protect: auto", "on trial for 120 s")
+        assert running(lab) == unchanged, "nothing is in force before it was said"
+        await shown.press("y")
+        await shown.sees("ON TRIAL", "c: keep it")
+        assert lab.service_status()["protect"] == "auto"
+        await shown.press("u", "y")
+        await shown.sees("levee", without="ON TRIAL")
+        assert lab.service_status()["protect"] == "always"
+        await shown.press("p")
+        await shown.sees("Protection of lab")
+        await shown.write("auto")
+        await shown.press("enter")
+        await shown.sees("on trial for 120 s")
+        await shown.press("y")
+        await shown.sees("ON TRIAL")
+        await shown.press("c")
+        await shown.sees("levee", without="ON TRIAL")
+        assert lab.service_status()["protect"] == "auto"
+        await shown.press("7")
+        await shown.sees("lab: protect auto")
+        await shown.press("end", "enter")
+        await shown.sees("From what is in force", "-    protect: auto")
+        await shown.press("r", "y")
+        await shown.sees("ON TRIAL")
+        await shown.press("c")
+        await shown.sees("levee", without="ON TRIAL")
+
+    with connected(lab, 4, direct=False) as (caller, server):
+        run(lab, story)
+        caller.sendall(b"still")
+        assert server.recv(10) == b"still"
+    assert lab.service_status()["protect"] == "always"
+
+
+def test_a_mistake_is_shown_at_its_line_and_nothing_is_changed(lab: Lab, unchanged: str) -> None:
+    async def story(shown: Screen) -> None:
+        await shown.press("7", "e")
+        await shown.sees("nothing is in force before it is applied")
+        await shown.press(*"nonsense: 1", "enter", "f2")
+        await shown.sees("1:1 nonsense: ")
+        await shown.press("escape")
+        await shown.sees("Esc again")
+        await shown.press("escape")
+        await shown.sees("is in force", without="Esc again")
+
+    run(lab, story)
+    assert running(lab) == unchanged
+
+
+def test_a_service_is_added(lab: Lab, unchanged: str) -> None:
+    async def story(shown: Screen) -> None:
+        await shown.press("2", "n")
+        await shown.sees("A new service")
+        await shown.press(*"added", "enter", *"198.19.77.1", "enter", "enter", "enter")
+        await shown.sees("+  added:", "No open connection is disturbed")
+        await shown.press("y")
+        await shown.sees("ON TRIAL", "added")
+        await shown.press("u", "y")
+        await shown.sees("levee", without="ON TRIAL")
+
+    run(lab, story)
+    assert running(lab) == unchanged
+
+
+def test_a_daemon_that_goes_away_is_said_and_its_return_seen(lab: Lab) -> None:
+    async def story(shown: Screen) -> None:
+        lab.kill_daemon()
+        await shown.sees("NO ANSWER", "no levee is running here")
+        await shown.press("b", "2", "enter", "escape", "7", "1")
+        await asyncio.to_thread(lab.start_daemon)
+        await shown.sees("Overview", without="NO ANSWER")
+
+    run(lab, story)
