@@ -17,7 +17,7 @@ import bisect
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from appliance import blocklist, statefile
 from appliance.addresses import IPV4_MAPPED, AddressRange
@@ -214,9 +214,12 @@ def _source_prefix(address: bytes, found: Penalty) -> AddressRange:
     """Of one source: by default an IPv4 address, and of IPv6 the /64 in which a host can take any address it likes."""
     number = int.from_bytes(address, "big")
     if number >> 32 == IPV4_MAPPED >> 32:
-        family, number, free = 4, number & 0xFFFFFFFF, 32 - found.prefix_ipv4
-    else:
-        family, free = 6, 128 - found.prefix_ipv6
+        return _prefix(4, number & 0xFFFFFFFF, 32 - found.prefix_ipv4)
+    return _prefix(6, number, 128 - found.prefix_ipv6)
+
+
+def _prefix(family: Literal[4, 6], number: int, free: int) -> AddressRange:
+    """All addresses that differ from `number` in the last `free` bits only."""
     first = number >> free << free
     return AddressRange(family, first, first + (1 << free) - 1)
 

@@ -248,7 +248,6 @@ LV_INLINE int lv_gate_over(struct xdp_md *ctx, struct lv_scratch *s, const struc
 {
     u8 *data = (u8 *)(long)ctx->data, *end = (u8 *)(long)ctx->data_end;
 
-    lv_count_ev(s->service, LV_E_COOKIE_VALID);
     lv_count(s->service, reason);
     if (sv->source_over == LV_OVER_BLOCK && lv_source_tell(e, lv_now_ms(s->now_ns)))
         lv_gate_tell(ctx);

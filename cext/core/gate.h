@@ -140,7 +140,8 @@ LV_INLINE int lv_is_trapped(const struct lv_worker *w, const struct lv_service *
     return sv->trap && !(lists && lv_listed(lists, client) == LV_LISTED_ALLOWED);
 }
 
-/* A proved client whose source has too much already. TCP repeats what is dropped, so that a client gets its turn. */
+/* A proved client whose source has too much already. TCP repeats what is dropped, so that a client gets its turn. It is
+ * not counted among the valid ones: one ACK again and again would make a flood look like finished handshakes. */
 LV_INLINE enum lv_verdict lv_over_limit(struct lv_worker *w, const struct lv_pkt *k, u16 service,
                                         const struct lv_ether *link, enum lv_reason reason, int tell)
 {
@@ -188,14 +189,15 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
         lv_count_event(w, service, LV_E_COOKIE_BAD);
         return lv_drop(w, service, reason);
     }
-    lv_count_event(w, service, LV_E_COOKIE_VALID);
     if (lv_is_trapped(w, sv, &key->client)) {
+        lv_count_event(w, service, LV_E_COOKIE_VALID);
         lv_catch_put(&w->ctx->catches, &key->client, service);
         return lv_drop(w, service, LV_R_TRAPPED);
     }
     reason = lv_limits_judge(w, sv, service, &key->client, &tell);
     if (reason != LV_R_COUNT)
         return lv_over_limit(w, k, service, link, reason, tell);
+    lv_count_event(w, service, LV_E_COOKIE_VALID);
     if (old)
         lv_flow_forget(w, old, hash);
     f = lv_table_insert(&w->ctx->table, key, hash);

@@ -21,7 +21,7 @@ def path(number: int = 1, family: int = 4, cport: int = 4001) -> Path:
 
 def limited(**changes: object) -> Box:
     values = {"source_open": OPEN, **changes}
-    return Box(service(**values), sources=ENTRIES)
+    return Box(service("web", **values), sources=ENTRIES)
 
 
 def tried(box: Box, where: Path) -> bool:
@@ -112,6 +112,17 @@ def test_so_many_a_second() -> None:
         assert [tried(box, path(cport=4100 + n)) for n in range(2)] == [True, False]
         box.now_ms += 60_000
         assert [tried(box, path(cport=4200 + n)) for n in range(RATE + 1)] == [True] * RATE + [False]
+
+
+def test_who_is_over_a_limit_is_not_among_the_valid(box: Box) -> None:
+    """Else one ACK, sent again and again, would make a flood look like finished handshakes."""
+    for n in range(OPEN):
+        tried(box, path(cport=5000 + n))
+    talk = Talk(box, path())
+    talk.syn()
+    for _ in range(50):
+        assert talk.ack() == []
+    assert (box.events()["cookie_valid"], drops(box, "source_open")) == (OPEN, 50)
 
 
 def test_who_was_dropped_gets_its_turn() -> None:
