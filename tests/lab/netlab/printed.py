@@ -5,7 +5,7 @@ Owns the marks in the pages. Knows neither pytest nor the lab. A block of comman
     ```sh box                   in the box, one after the other; each ends with exit code 0
     ```sh box exit=1            ends with this code
     ```sh box background        goes on until the page ends; the next command waits until levee answers
-    ```sh box interrupted       goes on until somebody ends it: interrupted after two seconds
+    ```sh box interrupted       goes on until somebody ends it: interrupted after a moment
     ```sh client                at a client's
     ```sh make                  a target of make: that it is there is all that is asked
     ```sh not-run: REASON       cannot be run here

@@ -25,7 +25,7 @@ from netlab.printed import Step
 from netlab.process import LabError, in_namespace, run
 
 LIMIT_S = 120.0
-INTERRUPTED_AFTER_S = 2.0
+INTERRUPTED_AFTER_S = 1.5
 CLIENT, SERVER = "198.51.100.7", "192.0.2.10"
 CLIENT6, SERVER6 = "2001:db8:51::7", "2001:db8:10::10"
 MOUNTS = """
