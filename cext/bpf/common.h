@@ -200,6 +200,12 @@ LV_INLINE const struct lv_service *lv_service_at(const struct lv_services *servi
     return &services->service[service & (LV_SERVICES_MAX - 1)];
 }
 
+/* Is this client one of the hosts that pass? */
+LV_INLINE int lv_is_excepted(const struct lv_services *services, const struct lv_pkt *k, const struct lv_addr *client)
+{
+    return services->has_excepted && lv_service_at(services, lv_ask_service(k, client, 1))->excepted;
+}
+
 /* Does the service answer in place of its servers just now? */
 LV_INLINE int lv_protects(const struct lv_services *services, u32 service)
 {

@@ -359,12 +359,6 @@ __noinline int lv_gate_ack(struct xdp_md *ctx, int known)
     return lv_gate_drop(s->service, reason);
 }
 
-/* Is this client one of the hosts that pass? */
-LV_INLINE int lv_is_excepted(const struct lv_services *services, const struct lv_pkt *k, const struct lv_addr *client)
-{
-    return services->has_excepted && lv_service_at(services, lv_ask_service(k, client, 1))->excepted;
-}
-
 enum { LV_GIVES_WAY = -1 };
 
 /* A segment whose key has a flow: the splice's, except where the flow may give way to a new connection. */

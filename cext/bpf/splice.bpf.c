@@ -218,7 +218,7 @@ LV_INLINE int lv_splice_know(struct __sk_buff *skb, struct lv_scratch *s, const 
     struct lv_half_sets *halves;
     struct lv_conn c = {};
 
-    if (!protect)
+    if (!protect || lv_is_excepted(services, &s->k, &s->key.client))
         return TC_ACT_OK;
     if (protect == LV_PROTECT_AUTO && ((flags & LV_RST) || (flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) &&
         lv_splice_watch(skb, service))

@@ -94,7 +94,7 @@ LV_INLINE enum lv_verdict lv_from_inside(struct lv_worker *w, struct lv_pkt *k, 
     u16 service = lv_service_find(services, &key->server, key->sport, k);
     u8 flags = k->tcp.flags;
 
-    if (!services->service[service].protect)
+    if (!services->service[service].protect || lv_client_excepted(services, &key->client, k))
         return lv_pass(w, service);
     if (services->service[service].protect == LV_PROTECT_AUTO &&
         ((flags & LV_RST) || (flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) &&

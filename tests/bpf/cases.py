@@ -292,6 +292,11 @@ def from_source(address4: str, address6: str, **fields: Any) -> In:  # noqa: ANN
     return lambda s: replace(s.path, client=address4 if s.path.family == 4 else address6).from_client(**fields)
 
 
+def to_host(address4: str, address6: str, **fields: Any) -> In:  # noqa: ANN401
+    """What a server says to this host."""
+    return lambda s: replace(s.path, client=address4 if s.path.family == 4 else address6).from_server(**fields)
+
+
 def cut_in_two(number: int, first_bytes: int = 24, **fields: Any) -> In:  # noqa: ANN401
     return lambda s: fragments(s.path, s.path.client_packet(data=bytes(64), **fields), first_bytes)[number]
 

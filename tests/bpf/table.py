@@ -55,6 +55,7 @@ from bpf.cases import (
     syn_to_server,
     synack,
     to_client,
+    to_host,
     to_server,
 )  # fmt: skip
 
@@ -94,8 +95,8 @@ SYNS = (
     Case("SYN to a server without options", syn(*FULL), "tx", synack("MSS", mss4=1200, mss6=1200), given=learned_plain),
     Case("SYN, window zero until the server answers", syn(*FULL), "tx", synack(*ALL, window=0), sport=ZERO),
     Case("SYN of a connection that is closed", syn(*FULL), "tx", synack(*ALL, mss6=1460, wscale=5), given=closed),
-    Case("SYN with a signature, MD5", syn(("MD5", bytes(16))), "drop", nothing),
-    Case("SYN with a signature, AO", syn(("AO", TCPAOValue(keyid=1, rnextkeyid=1, mac=bytes(12)))), "drop", nothing),
+    Case("SYN with a signature, MD5", syn(("MD5", bytes(16))), "pass", onward),
+    Case("SYN with a signature, AO", syn(("AO", TCPAOValue(keyid=1, rnextkeyid=1, mac=bytes(12)))), "pass", onward),
     Case("SYN in an open connection", client(flags="S", ack=0), "handover", lambda s: [
         ("outside", own(s, towards="outside", flags="A", seq=s.talk.s_next_told, ack=s.talk.c_next, window=500))
     ], given=opened),
@@ -207,6 +208,8 @@ NOT_OURS = (
     Case("SYN to a service that is off", syn(*FULL), "pass", onward, sport=OFF),
     Case("SYN from an excepted host", from_source("198.18.200.9", "2001:db8:200::9", flags="S"), "pass", onward),
     Case("ACK from an excepted host", from_source("198.18.200.9", "2001:db8:200::9", flags="A"), "pass", onward),
+    Case("answer to an excepted host", to_host("198.18.200.9", "2001:db8:200::9", flags="SA"), "pass", back,
+         side="inside"),
     Case("answer of a service that is off", server(flags="SA"), "pass", back, side="inside", sport=OFF),
     Case("fragment from a server", lambda s: s.path.frame(
         IP(src=s.path.server, dst=s.path.client, proto=6, id=4711, frag=3) / Raw(bytes(64)), inside=True
