@@ -35,6 +35,11 @@ class AddressRange:
             return f"{low}/{bits}"
         return f"{low}-{high}"
 
+    @property
+    def lowest(self) -> str:
+        """Its first address."""
+        return str(self._address(self.first))
+
     def _address(self, value: int) -> IPv4Address | IPv6Address:
         return IPv4Address(value) if self.family == 4 else IPv6Address(value)
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from appliance.addresses import Area, segments
+from appliance.addresses import Area, PortRange, segments
 from appliance.errors import ConfigError, OperatorError, Problem, WrongValue, shown
 from appliance.models import Config, Service
 from appliance.yamldoc import WHOLE_DOCUMENT, Document, Mark, dotted, parse
@@ -203,7 +203,46 @@ def _across(document: Document) -> Iterator[Problem]:
             path = ("services", name, "vlan")
             wrong = f"is of no use with mode: {mode}, where the VLAN interface takes the tag off"
             yield _place(path, document.key_mark(path), wrong, "its name as outside or inside")
+        yield from _forward(document, name, service, mode)
+        if service.forward_to is not None and raw.get("engine") == "bpf":
+            path = ("services", name, "forward_to")
+            yield _place(path, document.key_mark(path), "is not for the bpf engine", "engine: auto, or nfqueue,")
     yield from _overlaps(document, services)
+
+
+def _forward(document: Document, name: str, service: Service, mode: object) -> Iterator[Problem]:
+    """What forward_to asks of the rest of its service."""
+    forward = service.forward_to
+    if forward is None:
+        return
+    path: KeyPath = ("services", name, "forward_to")
+    mark = document.key_mark(path)
+    if service.protect == "off":
+        yield _place(path, mark, "is of no use with protect: off", "protect: always, or auto,")
+    if service.trap is not None:
+        yield _place(path, mark, "is of no use with trap, where nobody is served", "one of the two")
+    if len(service.ports) > 1 or service.ports[0].first != service.ports[0].last:
+        wrong = "asks for a service with a single port, since a server's answer has to lead back to it"
+        yield _place(path, mark, wrong, "a service for each port")
+    same_port = service.ports[0] == PortRange(forward.port, forward.port)
+    if same_port and (forward.address is None or forward.address == service.addresses[0]):
+        yield _place((*path, "port"), document.mark((*path, "port")), "is the service's own port", "another one")
+    if forward.address is None:
+        return
+    path = (*path, "address")
+    mark = document.mark(path)
+    if mode != "routed":
+        yield _place(path, mark, f"is of no use with mode: {shown(mode)}, which does not route", "mode: routed")
+    if len(service.addresses) > 1 or service.addresses[0].first != service.addresses[0].last:
+        wrong = "asks for a service with a single address, since a server's answer has to lead back to it"
+        yield _place(path, mark, wrong, "a service for each address")
+    elif service.addresses[0].family != forward.address.family:
+        wrong = f"{forward.address} is not of the family of {service.addresses[0]}"
+        yield _place(path, mark, wrong, "an address of the same family")
+    if service.fragments == "pass":
+        path = ("services", name, "fragments")
+        wrong = "is of no use with forward_to.address: later fragments do not say what they belong to"
+        yield _place(path, document.key_mark(path), wrong, "drop")
 
 
 def _valid_services(raw: object) -> dict[str, Service]:
@@ -217,31 +256,32 @@ def _valid_services(raw: object) -> dict[str, Service]:
 
 
 def _overlaps(document: Document, services: Mapping[str, Service]) -> Iterator[Problem]:
-    """One problem for each two services that share an address, a port and a VLAN."""
+    """One problem for each two services that share an address, a port and a VLAN. What one forwards to is its own."""
     areas: list[Area] = []
-    owners: list[tuple[str, int]] = []
+    owners: list[tuple[str, KeyPath]] = []
     for name, service in services.items():
         for index, span in enumerate(service.addresses):
             areas.append(Area(span, service.ports))
-            owners.append((name, index))
-    reported: set[tuple[str, str]] = set()
+            owners.append((name, ("services", name, "addresses", index)))
+        for area in service.targets:
+            areas.append(area)
+            owners.append((name, ("services", name, "forward_to")))
+    reported: set[tuple[KeyPath, KeyPath]] = set()
     for segment in segments(areas):
         for here, later in enumerate(segment.areas):
             for earlier in segment.areas[:here]:
-                (first, at), (second, index) = owners[earlier], owners[later]
-                if first == second or (first, second) in reported:
+                (first, at), (second, path) = owners[earlier], owners[later]
+                if first == second or (at[:3], path[:3]) in reported:
                     continue
-                port = _common_port(services[first], services[second])
+                port = _common_port(areas[earlier], areas[later])
                 if port is None or not _share_vlan(services[first], services[second]):
                     continue
-                reported.add((first, second))
-                line = document.mark(("services", first, "addresses", at)).line
-                path: KeyPath = ("services", second, "addresses", index)
-                wrong = f"port {port} at {segment.addresses} is in service {first} (line {line}) too"
+                reported.add((at[:3], path[:3]))
+                wrong = f"port {port} at {segment.addresses} is in service {first} (line {document.mark(at).line}) too"
                 yield _place(path, document.mark(path), wrong, "one service for each address and port")
 
 
-def _common_port(one: Service, other: Service) -> int | None:
+def _common_port(one: Area, other: Area) -> int | None:
     return next(
         (max(a.first, b.first) for a in one.ports for b in other.ports if a.first <= b.last and b.first <= a.last),
         None,

@@ -28,6 +28,7 @@ LOG = logging.getLogger(__name__)
 
 TABLE_NAME = "flows"
 EXCEPT_NAME = " except"  # no service can be called so
+TARGET_NAME = " to {}"
 IPV4_MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
 IPV6_HEADER_EXTRA_BYTES = 20
 
@@ -90,12 +91,36 @@ def service_spec(name: str, service: Service) -> ServiceSpec:
         source_prefix4=service.per_source.prefix_ipv4,
         source_prefix6=service.per_source.prefix_ipv6,
         source_over=service.per_source.over,
+        forward_port=0 if service.forward_to is None else service.forward_to.port,
+        forward_address=_forward_address(service),
+    )
+
+
+def _forward_address(service: Service) -> int | None:
+    if service.forward_to is None or service.forward_to.address is None:
+        return None
+    return _integers(service.forward_to.address)[0]
+
+
+def target_spec(name: str, service: Service) -> ServiceSpec:
+    """What a service forwards to, which leads back to it."""
+    back = _integers(service.addresses[0])[0] if _forward_address(service) is not None else None
+    return ServiceSpec(
+        name=TARGET_NAME.format(name),
+        addresses=tuple(_integers(area.addresses) for area in service.targets),
+        ports=tuple((ports.first, ports.last) for ports in service.targets[0].ports),
+        vids=service.vlan or (),
+        protect=False,
+        target=True,
+        forward_port=service.ports[0].first,
+        forward_address=back,
     )
 
 
 def service_specs(config: Config) -> list[ServiceSpec]:
-    """All services, and the hosts that are excepted from all of them."""
+    """All services, what they forward to, and the hosts that are excepted from all of them."""
     specs = [service_spec(name, service) for name, service in config.services.items()]
+    specs += [target_spec(name, service) for name, service in config.services.items() if service.forward_to]
     if config.excepted:
         spans = tuple(_integers(span) for span in config.excepted)
         specs.append(ServiceSpec(EXCEPT_NAME, spans, ((1, 65535),), protect=False, excepted=True))

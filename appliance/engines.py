@@ -129,6 +129,8 @@ def choose(config: Config, secret: bytes) -> Chosen:
         return _nfqueue(config, secret, "nfqueue, as configured")
     if config.mode != "bridge":
         return _nfqueue(config, secret, "nfqueue, because the bpf engine serves mode: bridge")
+    if config.forwards:
+        return _nfqueue(config, secret, "nfqueue, because the bpf engine has no forward_to")
     try:
         engine = BpfEngine(config, secret)
         remove_all()  # rules, likewise

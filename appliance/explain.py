@@ -54,6 +54,7 @@ SAID = {
     "window",
     "fragments",
     "signed",
+    "forward_to",
     "trap",
     "per_source",
     "server",
@@ -127,6 +128,10 @@ class Explanation:
             ends = f"{marks.low_syns_per_s} and {marks.low_unfinished_percent} % for {marks.quiet_s} s"
             yield self._line("it begins", f"above {begins}", *at, "attack")
             yield self._line("and ends", f"below {ends}", *at, "attack")
+        if service.forward_to is not None:
+            port, address = service.forward_to.port, service.forward_to.address
+            where = f"port {port} of the same address" if address is None else f"{address} port {port}"
+            yield self._line("forwarded to", f"{where}, which is closed to clients itself", *at, "forward_to")
         if service.protect != "off":
             if service.trap is not None:
                 text = (
@@ -201,6 +206,9 @@ def maps(config: Config) -> Iterator[str]:
     rows = [(span, name, service) for name, service in config.services.items() for span in service.addresses]
     for span, name, service in sorted(rows, key=lambda row: (row[0].family, row[0].first)):
         yield f"{span!s:<44} {_ports(service)}{_vlans(service)} -> {name}, protect {service.protect}"
+    for name, service in config.services.items():
+        for area in service.targets:
+            yield f"{area.addresses!s:<44} port {area.ports[0]} -> where {name} is forwarded to"
     for span in config.excepted:
         yield f"{span!s:<44} any port -> never touched"
     limits = config.limits

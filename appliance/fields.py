@@ -55,6 +55,14 @@ def _address(value: object) -> AddressRange:
     raise WrongValue(f"{shown(value)} is not an address", right)
 
 
+@accepts({"type": "string", "pattern": "^[0-9A-Fa-f:.]+$", "description": "an address"})
+def _host_address(value: object) -> AddressRange:
+    span = _address(value)
+    if span.first != span.last:
+        raise WrongValue(f"{span} is more than one address", f"one of them, as {span.lowest}")
+    return span
+
+
 @accepts(PORTS_SCHEMA)
 def _ports(value: object) -> object:
     if value == "all":
@@ -94,6 +102,7 @@ Interface = Annotated[str, PlainValidator(interface)]
 ServiceName = Annotated[str, PlainValidator(service_name)]
 GroupName = Annotated[str, PlainValidator(group_name)]
 Address = Annotated[AddressRange, PlainValidator(_address)]
+HostAddress = Annotated[AddressRange, PlainValidator(_host_address)]
 Port = Annotated[PortRange, PlainValidator(accepts(PORT_SCHEMA)(parse_ports))]
 Vlan = Annotated[int, PlainValidator(whole(1, 4094))]
 Host = Annotated[str, PlainValidator(host_address)]

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
-from appliance.addresses import MAX_PORT, merge_addresses
+from appliance.addresses import MAX_PORT, Area, PortRange, merge_addresses
 from appliance.errors import WrongValue
 from appliance.fields import (
     SOCKET_NAME,
@@ -25,6 +25,7 @@ from appliance.fields import (
     Flag,
     GroupName,
     Host,
+    HostAddress,
     Interface,
     Ports,
     RuntimeDir,
@@ -138,6 +139,21 @@ class SourceLimits(Model):
         return self.new_per_s is not None or self.open is not None
 
 
+class Forward(Model):
+    """Where the servers of a service really are: on another port, or at another address.
+
+    The servers' own port, or address and port, is closed to clients then. While `forward_to` changes, connections that
+    are open through it end.
+    """
+
+    port: Annotated[int, PlainValidator(whole(1, 65535))] = Field(description="port: the one its servers listen on")
+    """The port that the servers listen on."""
+    address: HostAddress | None = None
+    """The server's address; without the key, the one that clients use. With `mode: routed` only, and for a service with
+    a single address, which the box has to route to the inside, too.
+    """
+
+
 class Service(Model):
     """Addresses and ports that are treated alike.
 
@@ -168,12 +184,30 @@ class Service(Model):
     """SYNs with a TCP-MD5 or TCP-AO signature (BGP, above all), which no box can answer: `pass` sends them to the
     server, at most 50 a second, and the server's signed answer opens the connection.
     """
+    forward_to: Forward | None = None
+    """Clients are served by another port, or another address, than the one they use; for a service with a single port.
+    Not with the bpf engine: `engine: auto` takes nfqueue for it.
+    """
     trap: Annotated[int | None, PlainValidator(duration(1, MAX_BLOCK_S))] = None
     """Nobody is served: who completes a handshake is blocked for so long. With `protect: always` only."""
     per_source: SourceLimits = SourceLimits()
     """What one source may have, of those that completed a handshake."""
     server: ServerOptions = ServerOptions()
     """What the servers are assumed to offer until one of them has answered."""
+
+    @property
+    def targets(self) -> tuple[Area, ...]:
+        """What its servers have instead of its addresses and port; nothing if it forwards nothing."""
+        if self.forward_to is None:
+            return ()
+        ports = (PortRange(self.forward_to.port, self.forward_to.port),)
+        spans = self.addresses if self.forward_to.address is None else (self.forward_to.address,)
+        return tuple(Area(span, ports) for span in spans)
+
+    @property
+    def areas(self) -> tuple[Area, ...]:
+        """Everything that its packets come from or go to: what clients use, and what its servers have instead."""
+        return (*(Area(span, self.ports) for span in self.addresses), *self.targets)
 
 
 class Limits(Model):
@@ -353,6 +387,11 @@ class Config(Model):
     """Control socket, flows, programs: what does not outlive a boot."""
     state_dir: AbsolutePath = Path("/var/lib/levee")
     """Secret, learned servers, events, history: what does."""
+
+    @property
+    def forwards(self) -> bool:
+        """Whether any service has `forward_to`."""
+        return any(service.forward_to is not None for service in self.services.values())
 
     @property
     def secret_file(self) -> Path:

@@ -16,7 +16,6 @@ from typing import Literal
 
 from appliance.addresses import (
     AddressRange,
-    Area,
     disjoint,
     merge_addresses,
 )
@@ -166,7 +165,7 @@ def _of_family(ranges: Iterable[AddressRange], number: int) -> list[str]:
 
 
 def _sets(config: Config, services: Sequence[Service]) -> list[list[str]]:
-    areas = disjoint([Area(span, service.ports) for service in services for span in service.addresses])
+    areas = disjoint([area for service in services for area in service.areas])
     hosts = merge_addresses(area.addresses for area in areas)
     blocks = []
     for number, kind in ((4, "ipv4_addr"), (6, "ipv6_addr")):

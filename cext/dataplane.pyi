@@ -38,6 +38,9 @@ class ServiceSpec:
     more than most_syns_per_s SYNs or set_guard() says so; then new ones are proxied. source_new_per_s, source_open:
     connections that one source, the first source_prefix4 or source_prefix6 bits of an address, may begin in a second
     and have open; 0: any number. source_over: "drop", "reset", or "block", which puts who is over into caught().
+    forward_port: the port of its servers, which clients know by the one port of `ports`; 0: the same.
+    forward_address: likewise the server's address, where `addresses` is a single one. target: not a service but what
+    another one forwards to; then these two lead back to it, and protect is to be False.
     """
 
     name: str
@@ -63,6 +66,9 @@ class ServiceSpec:
     source_prefix4: int = 32
     source_prefix6: int = 64
     source_over: str = "drop"
+    forward_port: int = 0
+    forward_address: int | None = None
+    target: bool = False
 
 @dataclass(frozen=True, slots=True)
 class FlowQuery:

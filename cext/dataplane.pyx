@@ -44,6 +44,8 @@ cdef extern from "core/engine.h" nogil:
         LV_EPOCH_S
         LV_SECRET_BYTES
         LV_FLOW_FREE
+        LV_FORWARDS_PORT
+        LV_FORWARDS_ADDRESS
 
     struct lv_addr:
         u8 *b
@@ -192,6 +194,10 @@ cdef extern from "core/engine.h" nogil:
         u32 source_new_per_s
         u32 source_open
         u8 source_over
+        u8 forwards
+        u8 target
+        u16 to_port
+        lv_addr to
 
     struct lv_port_rule:
         u16 lo
@@ -229,6 +235,7 @@ cdef extern from "core/engine.h" nogil:
         u32 rules
         u32 search_step
         u32 has_excepted
+        u32 has_forwards
         u32 exact_sets
         u32 has_limits
         lv_exact_set *exact
@@ -363,6 +370,9 @@ class ServiceSpec:
     source_prefix4: int = 32
     source_prefix6: int = 64
     source_over: str = "drop"
+    forward_port: int = 0
+    forward_address: int | None = None
+    target: bool = False
 
 
 class StateError(Exception):
@@ -702,6 +712,12 @@ cdef class Dataplane:
             one.source_prefix[0], one.source_prefix[1] = spec.source_prefix4, spec.source_prefix6
             one.source_over = _OVER[spec.source_over]
             s.has_limits |= one.source_new_per_s > 0 or one.source_open > 0
+            one.target = spec.target
+            if spec.forward_port:
+                s.has_forwards = 1
+                one.to_port = spec.forward_port
+                one.forwards = LV_FORWARDS_PORT if spec.forward_address is None else LV_FORWARDS_ADDRESS
+                _put_address(one.to.b, spec.forward_address or 0)
         s.intervals, s.rules = len(intervals), len(rules)
         s.search_step = 1 << len(intervals).bit_length() >> 1
         s.interval, s.rule = interval, rule
@@ -1060,6 +1076,12 @@ cdef class Dataplane:
 cdef void _free_all(memory) noexcept:
     for address in memory:
         free(<void *><size_t>address)
+
+
+cdef void _put_address(u8 *to, object address) except *:
+    """An address of 128 bits."""
+    cdef bytes packed = address.to_bytes(16, "big")
+    memcpy(to, <const u8 *>packed, 16)
 
 
 cdef void _put_range(object span, u8 *lo, u8 *hi) except *:

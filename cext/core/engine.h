@@ -12,6 +12,7 @@
 #ifndef LV_ENGINE_H
 #define LV_ENGINE_H
 
+#include "forward.h"
 #include "gate.h"
 #include "icmp.h"
 #include "splice.h"
@@ -116,6 +117,7 @@ LV_INLINE enum lv_verdict lv_from_inside(struct lv_worker *w, struct lv_pkt *k, 
         s.window = 0;
         s.options_len = s.payload_len = 0;
         s.payload = 0;
+        lv_forward_segment(services, service, &s);
         lv_send(w, LV_INSIDE, link, &s);
         return lv_drop(w, service, LV_R_SERVER_UNEXPECTED);
     }
@@ -263,12 +265,39 @@ LV_INLINE int lv_source_blocked(const struct lv_worker *w, const struct lv_pkt *
     return services->service[*service].protect && !lv_client_excepted(services, &k->ip.src, k);
 }
 
+/* A parsed packet, with the names that clients use. */
+LV_INLINE enum lv_verdict lv_engine_parsed(struct lv_worker *w, const struct lv_frame *f, struct lv_pkt *k,
+                                           enum lv_kind kind, enum lv_side side)
+{
+    struct lv_ether back;
+    u16 service;
+
+    switch (kind) {
+    case LV_KIND_TCP:
+        if (k->ip.fragment && side == LV_OUTSIDE && lv_first_fragment_refused(w, k, &service))
+            return lv_drop(w, service, LV_R_FRAGMENT);
+        lv_ether_make(&back, LV_OUTSIDE, f->src, f->dst, lv_tags_pack(k), k->tci, f->has_l2);
+        return lv_tcp(w, k, &back, side);
+    case LV_KIND_ICMP_ERROR: return lv_icmp(w, k, side);
+    case LV_KIND_FRAGMENT: return lv_fragment(w, k, side);
+    case LV_KIND_JUNK:
+        if (side == LV_INSIDE)
+            return lv_pass(w, LV_SERVICE_NONE);
+        return lv_drop(w, LV_SERVICE_NONE, (enum lv_reason)k->ip.reason);
+    default: break;
+    }
+    return lv_pass(w, LV_SERVICE_NONE);
+}
+
+/* The bytes of a packet that is dropped may have been changed. */
 LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame *f)
 {
     enum lv_side side = f->side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE;
-    struct lv_ether back;
+    const struct lv_services *services = lv_services_of(w);
+    enum lv_verdict verdict;
     struct lv_pkt k;
     enum lv_kind kind;
+    int renamed = 0;
     u16 service;
 
     lv_frame_begin(&k, f);
@@ -278,21 +307,16 @@ LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame 
     if (side == LV_OUTSIDE && (kind == LV_KIND_TCP || kind == LV_KIND_ICMP_ERROR || kind == LV_KIND_FRAGMENT) &&
         lv_source_blocked(w, &k, kind, &service))
         return lv_drop(w, service, LV_R_BLOCKED);
-    switch (kind) {
-    case LV_KIND_TCP:
-        if (k.ip.fragment && side == LV_OUTSIDE && lv_first_fragment_refused(w, &k, &service))
-            return lv_drop(w, service, LV_R_FRAGMENT);
-        lv_ether_make(&back, LV_OUTSIDE, f->src, f->dst, lv_tags_pack(&k), k.tci, f->has_l2);
-        return lv_tcp(w, &k, &back, side);
-    case LV_KIND_ICMP_ERROR: return lv_icmp(w, &k, side);
-    case LV_KIND_FRAGMENT: return lv_fragment(w, &k, side);
-    case LV_KIND_JUNK:
-        if (side == LV_INSIDE)
-            return lv_pass(w, LV_SERVICE_NONE);
-        return lv_drop(w, LV_SERVICE_NONE, (enum lv_reason)k.ip.reason);
-    default: break;
-    }
-    return lv_pass(w, LV_SERVICE_NONE);
+    if (LV_LIKELY(!services->has_forwards))
+        return lv_engine_parsed(w, f, &k, kind, side);
+    if (side == LV_INSIDE)
+        renamed = lv_forward_from_inside(services, &k, kind);
+    else if (kind == LV_KIND_TCP && lv_forward_asked_directly(services, &k))
+        return lv_drop(w, LV_SERVICE_NONE, LV_R_FORWARD_TARGET);
+    verdict = lv_engine_parsed(w, f, &k, kind, side);
+    if (side == LV_OUTSIDE && verdict != LV_DROP)
+        renamed = lv_forward_to_inside(services, &k, kind);
+    return renamed && verdict == LV_PASS ? LV_REWRITE : verdict;
 }
 
 /* How long a record may be silent. */

@@ -9,6 +9,7 @@
 #define LV_HANDSHAKE_H
 
 #include "flow.h"
+#include "forward.h"
 #include "limits.h"
 #include "translate.h"
 #include "worker.h"
@@ -34,10 +35,24 @@ LV_INLINE void lv_flow_segment(struct lv_segment *s, const struct lv_flow *f, en
     s->payload_len = 0;
 }
 
+/* A segment of our own to a server: by the name that it has itself. */
+LV_INLINE void lv_forward_segment(const struct lv_services *services, u16 service, struct lv_segment *s)
+{
+    const struct lv_service *sv = &services->service[service];
+
+    if (!sv->forwards)
+        return;
+    s->dport = sv->to_port;
+    if (sv->forwards == LV_FORWARDS_ADDRESS)
+        s->dst = sv->to;
+}
+
 LV_INLINE void lv_flow_send(struct lv_worker *w, const struct lv_flow *f, enum lv_side towards, struct lv_segment *s)
 {
     struct lv_ether l;
 
+    if (towards == LV_INSIDE)
+        lv_forward_segment(lv_services_of(w), f->c.service, s);
     lv_ether_make(&l, towards, f->c.mac_c, f->c.mac_s, f->c.tags, f->c.tci, f->c.marks & LV_M_L2);
     lv_send(w, towards, &l, s);
 }

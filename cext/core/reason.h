@@ -42,6 +42,8 @@
     X(ICMP_NO_FLOW, "icmp_no_flow", "ICMP error about a connection that does not exist")                               \
     X(ICMP_INVALID, "icmp_invalid", "ICMP error malformed, or about a sequence number not in flight")                  \
     X(ICMP_CONSUMED, "icmp_consumed", "ICMP error that ended a handshake (not a loss)")                                \
+    X(FORWARD_TARGET, "forward_target",                                                                                \
+      "packet from outside to what a service forwards to, under the server's own name")                                \
     X(BLOCKED, "blocked", "source that is blocked, by the operator or for a time")                                     \
     X(TRAPPED, "trapped", "handshake completed with a trap: the source is blocked from now on (not a loss)")           \
     X(SOURCE_RATE, "source_rate", "valid cookie, but its source opened too many connections within a second")          \

@@ -27,6 +27,9 @@ enum {
 
 enum lv_protect { LV_PROTECT_OFF = 0, LV_PROTECT_ALWAYS, LV_PROTECT_AUTO };
 
+/* Whether its server has another name than clients use: forward.h. */
+enum lv_forwards { LV_FORWARDS_NOT = 0, LV_FORWARDS_PORT, LV_FORWARDS_ADDRESS };
+
 struct lv_service {
     u8 used;
     u8 protect;     /* enum lv_protect */
@@ -43,6 +46,10 @@ struct lv_service {
     u8 source_prefix[2];  /* so many bits of an address are one source: IPv4, IPv6 */
     u32 source_new_per_s; /* connections that begin in a second, 0: any number */
     u32 source_open;      /* connections that are open, 0: any number */
+    u8 forwards;          /* enum lv_forwards */
+    u8 target;            /* this is what another service forwards to: `to` and `to_port` lead back */
+    u16 to_port;
+    struct lv_addr to;
 };
 
 struct lv_port_rule {
@@ -79,6 +86,7 @@ struct lv_services_flat {
     u32 has_excepted;
     u32 exact_sets; /* a power of two, 0: no index */
     u32 has_limits; /* of sources */
+    u32 has_forwards;
     struct lv_exact_set exact[LV_EXACT_SETS_MAX];
     struct lv_interval interval[LV_INTERVALS_MAX];
     struct lv_port_rule rule[LV_RULES_MAX];
@@ -94,6 +102,7 @@ struct lv_services {
     u32 has_excepted;
     u32 exact_sets;
     u32 has_limits;
+    u32 has_forwards;
     struct lv_exact_set *exact;
     const struct lv_interval *interval;
     const struct lv_port_rule *rule;

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from appliance import memory
 from appliance.addresses import ALL_PORTS, AddressRange, PortRange, parse_addresses
 from appliance.config import load, loads
-from appliance.engine import dataplane_config, service_spec
+from appliance.engine import dataplane_config, service_spec, service_specs
 from appliance.errors import OperatorError
 from appliance.models import Bpf, Config, Control, Cookie, Limits, Nfqueue, ServerOptions, Service, SourceLimits
 from appliance.values import size_text
@@ -183,6 +183,17 @@ def test_service_as_the_data_plane_takes_it() -> None:
     assert spec.ports == ((80, 80), (90, 99))
     assert (spec.protect, spec.window_zero, spec.fragments_pass) == (False, True, True)
     assert (spec.mss4, spec.mss6, spec.wscale, spec.sack, spec.timestamps) == (536, 516, None, False, True)
+
+
+def test_what_a_service_forwards_to_leads_back_to_it() -> None:
+    text = MINIMAL.replace("ports: [80]", "ports: [80], forward_to: {port: 8080, address: 192.0.2.99}")
+    config = loads(text.encode(), "levee.yaml")
+    used, own = (0xFFFF << 32) + 0xC0000201, (0xFFFF << 32) + 0xC0000263
+    there, back = service_specs(config)
+    assert (there.addresses, there.ports, there.target) == (((used, used),), ((80, 80),), False)
+    assert (there.forward_address, there.forward_port) == (own, 8080)
+    assert (back.addresses, back.ports, back.target) == (((own, own),), ((8080, 8080),), True)
+    assert (back.forward_address, back.forward_port, back.protect) == (used, 80, False)
 
 
 def test_memory_is_computed_from_the_limits() -> None:

@@ -447,6 +447,77 @@ SINGLE = {
         GOOD + "    trap: 1h\n    per_source: {open: 5}\n",
         "10:5: services.web.per_source: limits nobody with a trap, which serves nobody, no such key would be right",
     ),
+    "forwarded to nothing": (
+        GOOD + "    forward_to: {}\n",
+        "9:5: services.web.forward_to.port: is missing, port: the one its servers listen on would be right",
+    ),
+    "forwarded to its own port": (
+        GOOD + "    forward_to: {port: 80}\n",
+        "9:24: services.web.forward_to.port: is the service's own port, another one would be right",
+    ),
+    "forwarded to many addresses": (
+        GOOD + "    forward_to: {port: 81, address: 192.0.2.0/24}\n",
+        (
+            "9:37: services.web.forward_to.address: 192.0.2.0/24 is more than one address, "
+            "one of them, as 192.0.2.0 would be right"
+        ),
+    ),
+    "forwarded to another family": (
+        GOOD + '    forward_to: {port: 81, address: "2001:db8::1"}\n',
+        (
+            "9:37: services.web.forward_to.address: 2001:db8::1 is not of the family of 192.0.2.1, "
+            "an address of the same family would be right"
+        ),
+    ),
+    "many ports forwarded to one": (
+        GOOD.replace("[80]", "[80, 90]") + "    forward_to: {port: 81}\n",
+        (
+            "9:5: services.web.forward_to: asks for a service with a single port, since a server's answer has to lead "
+            "back to it, a service for each port would be right"
+        ),
+    ),
+    "many addresses forwarded to one": (
+        GOOD.replace("[192.0.2.1]", "[192.0.2.0/24]") + "    forward_to: {port: 81, address: 192.0.2.1}\n",
+        (
+            "9:37: services.web.forward_to.address: asks for a service with a single address, since a server's answer "
+            "has to lead back to it, a service for each address would be right"
+        ),
+    ),
+    "forwarded to an address where nothing is routed": (
+        GOOD.replace("routed", "bridge").replace("services:", "bridge: br0\nservices:")
+        + "    forward_to: {port: 81, address: 192.0.2.9}\n",
+        (
+            "10:37: services.web.forward_to.address: is of no use with mode: bridge, which does not route, "
+            "mode: routed would be right"
+        ),
+    ),
+    "forwarded without protection": (
+        GOOD + '    protect: "off"\n    forward_to: {port: 81}\n',
+        "10:5: services.web.forward_to: is of no use with protect: off, protect: always, or auto, would be right",
+    ),
+    "forwarded trap": (
+        GOOD + "    trap: 1h\n    forward_to: {port: 81}\n",
+        "10:5: services.web.forward_to: is of no use with trap, where nobody is served, one of the two would be right",
+    ),
+    "forwarded fragments": (
+        GOOD + "    fragments: pass\n    forward_to: {port: 81, address: 192.0.2.9}\n",
+        (
+            "9:5: services.web.fragments: is of no use with forward_to.address: later fragments do not say what they "
+            "belong to, drop would be right"
+        ),
+    ),
+    "forwarded to another service": (
+        GOOD + "    forward_to: {port: 81}\n  other:\n    addresses: [192.0.2.0/30]\n    ports: [81-90]\n",
+        (
+            "11:17: services.other.addresses[0]: port 81 at 192.0.2.1 is in service web (line 9) too, "
+            "one service for each address and port would be right"
+        ),
+    ),
+    "forwarded with the bpf engine": (
+        GOOD.replace("routed", "bridge").replace("services:", "bridge: br0\nengine: bpf\nservices:")
+        + "    forward_to: {port: 81}\n",
+        ("11:5: services.web.forward_to: is not for the bpf engine, engine: auto, or nfqueue, would be right"),
+    ),
     "fragments unknown": (
         GOOD + "    fragments: accept\n",
         "9:16: services.web.fragments: accept is not one of the choices, drop or pass would be right",

@@ -55,6 +55,14 @@ def text_of(config: Config, method: rules.Method) -> str:
     return rules.ruleset(config, rules.steered_services(config), method)
 
 
+def test_what_a_service_forwards_to_is_steered_too() -> None:
+    text = WITHOUT_EXCEPTIONS.replace(b"ports: [80]", b"ports: [80], forward_to: {port: 81, address: 198.19.0.9}")
+    config = loads(text, "levee.yaml")
+    written = text_of(config, "queue")
+    assert "198.19.0.1 . 80," in written
+    assert "198.19.0.9 . 81," in written
+
+
 CASES: dict[str, tuple[Config, rules.Method]] = {
     "routed_queue": (configuration("routed", "queues: 4, first_queue: 8"), "queue"),
     "routed_queue_bypass": (configuration("routed", "queues: 1, without_daemon: pass"), "queue"),
