@@ -17,6 +17,7 @@ from cext.dataplane import FLOW_STATES, FlowQuery
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from appliance.addresses import AddressRange
     from appliance.varlink import Call
     from cext.dataplane import Flow
 
@@ -24,6 +25,7 @@ FILTERS = ("client", "server", "port", "service", "state")
 PAGE_FLOWS = 1000
 MAX_CURSOR = (1 << 32) - 1
 IPV4_MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
+PROXIED = ("syn_sent", "established", "closed")  # closed ones linger for packets that come late
 STATES = tuple(state for state in FLOW_STATES if state != "free")
 
 
@@ -48,10 +50,13 @@ class HasFlows(Protocol):
         """Connections from one part of the table, and where the next one begins."""
 
 
-def _range(text: str) -> tuple[int, int]:
-    span = parse_addresses(text)
+def _integers(span: AddressRange) -> tuple[int, int]:
     offset = IPV4_MAPPED if span.family == 4 else 0
     return span.first + offset, span.last + offset
+
+
+def _range(text: str) -> tuple[int, int]:
+    return _integers(parse_addresses(text))
 
 
 def _ports(text: str) -> tuple[int, int]:
@@ -92,6 +97,18 @@ def report(flow: Flow) -> FlowReport:
         "age_ms": flow["age_ms"],
         "idle_ms": flow["idle_ms"],
     }
+
+
+def proxied(engine: HasFlows, span: AddressRange) -> bool:
+    """Whether a client or server of these addresses has a connection that is translated. Raises OperatorError."""
+    addresses = _integers(span)
+    for one in (FlowQuery(client=addresses, states=PROXIED), FlowQuery(server=addresses, states=PROXIED)):
+        cursor: int | None = 0
+        while cursor is not None:
+            found, cursor = engine.flow_page(one, cursor, 1)
+            if found:
+                return True
+    return False
 
 
 def page(engine: HasFlows, call: Call) -> dict[str, object]:

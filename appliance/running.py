@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from appliance import rules
+from appliance import flows, rules
 from appliance.bypass import Flag, bypassed
 from appliance.errors import OperatorError
 from appliance.models import Config
 
 if TYPE_CHECKING:
+    from appliance.addresses import AddressRange
     from appliance.engines import Chosen
     from appliance.models import Service
 
@@ -25,15 +26,19 @@ LOG = logging.getLogger(__name__)
 CHANGEABLE = frozenset({"services", "excepted"})
 # What another engine, or the same one elsewhere, would not find and so would leave behind.
 ELSEWHERE = frozenset({"mode", "engine", "outside", "inside", "bridge", "bpf"})
+MAX_LOOKS = 16  # at the whole table, for hosts that were excepted
 
 
 def fixed_differences(one: Config, other: Config) -> list[str]:
     """The keys, as in the file, in which they differ and which only a restart can change."""
-    return [
+    names = [
         field.alias or name
         for name, field in Config.model_fields.items()
         if name not in CHANGEABLE and getattr(one, name) != getattr(other, name)
     ]
+    if "engine" not in names and one.engine == "auto" and one.forwards != other.forwards:
+        names.append("engine")  # forward_to decides which one it is
+    return names
 
 
 class Running:
@@ -47,12 +52,15 @@ class Running:
         # Services whose packets are still steered although they are no longer protected: their open connections have
         # to be translated to their end. After a restart that may be any that is off.
         self._draining: tuple[Service, ...] = ()
+        # Excepted hosts whose packets are still steered, for the same reason.
+        self._leaving: tuple[AddressRange, ...] = ()
         self._bypass = Flag(config.runtime_dir)
         if self._bypass.up:
             LOG.warning("bypass is on: nobody is protected until: levee bypass off")
             self._serve(config)
         if self.has_flows():
             self._draining = tuple(service for service in config.services.values() if service.protect == "off")
+            self._leaving = self._still_proxied(config.excepted)
 
     @property
     def bypass(self) -> bool:
@@ -84,7 +92,8 @@ class Running:
 
     def steer(self) -> None:
         """Loads the rules. Raises OperatorError."""
-        self.steering.apply(self.config, self._steered())
+        past = tuple(span for span in self.config.excepted if span not in self._leaving)
+        self.steering.apply(self.config.model_copy(update={"excepted": past}), self._steered())
 
     def stop_steering(self) -> None:
         """Takes the rules away, unless they are to stay. Raises OperatorError."""
@@ -102,8 +111,10 @@ class Running:
 
         What was steered for open connections only may have done its duty: then it goes.
         """
-        if self._draining and not self.has_flows():
-            self._draining = ()
+        leaving = self._still_proxied(self._leaving)
+        if leaving != self._leaving or (self._draining and not self.has_flows()):
+            self._leaving = leaving
+            self._draining = self._draining if self.has_flows() else ()
             self.steer()
         elif not self.steering.present(self.config):
             self.steer()
@@ -115,20 +126,34 @@ class Running:
 
         Raises OperatorError, and then everything is as it was.
         """
-        before = self.config, self._draining
+        before = self.config, self._draining, self._leaving
         steered = self._steered()
         following = self.config.model_copy(update={name: getattr(wanted, name) for name in CHANGEABLE})
         protected = rules.steered_services(following)
         self._serve(following)
         self.config = following
         self._draining = tuple(one for one in steered if one not in protected) if self.has_flows() else ()
+        new = tuple(one for one in following.excepted if one not in before[0].excepted or one in self._leaving)
+        self._leaving = self._still_proxied(new)
         try:
             self.steer()
         except OperatorError:
             self._serve(before[0])
-            self.config, self._draining = before
+            self.config, self._draining, self._leaving = before
             raise
         return fixed_differences(self.config, wanted)
+
+    def _still_proxied(self, excepted: tuple[AddressRange, ...]) -> tuple[AddressRange, ...]:
+        """Those of these hosts whose connections have to be translated to their end; the rest may pass in the kernel.
+
+        With more ranges than are worth a look each at the table: all of them, while there is any connection. The bpf
+        engine's programs ask for the connection first, and for the host after.
+        """
+        if self.engine.name == "bpf":
+            return ()
+        if len(excepted) > MAX_LOOKS:
+            return excepted if self.has_flows() else ()
+        return tuple(span for span in excepted if flows.proxied(self.engine, span))
 
     def _steered(self) -> tuple[Service, ...]:
         return (*rules.steered_services(self.config), *self._draining)

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import pytest
 from netlab import clients
+from netlab.process import run
 from netlab.services import Services
-from netlab.session import Lab
-from netlab.streams import connected, meanwhile
+from netlab.session import Lab, wait_until
+from netlab.streams import connected, meanwhile, reset
+from netlab.topology import Mode
 
 TRANSFER_LIMIT_S = 240.0
 RELOADS = 40
 ROLLBACKS = 20
+PAST_LIMIT_S = 60.0  # a connection that was reset lingers for 10 s, and the rules are looked at every few seconds
 
 
 @pytest.fixture
@@ -72,6 +75,36 @@ def test_connection_that_was_opened_straight_survives_protection(lab: Lab, famil
         assert caller.recv(20) == b"server first"
         caller.sendall(b"after")
         assert server.recv(10) == b"after"
+
+
+def passes_in_the_kernel(lab: Lab, family: int) -> bool:
+    """Whether the client is among the hosts whose packets no queue sees."""
+    table = "bridge" if lab.mode is Mode.BRIDGE else "inet"
+    listed = run(["nft", "list", "set", table, "levee", f"except{family}"], namespace=lab.names.box)
+    return lab.client_address(family) in listed.stdout
+
+
+def test_open_connection_of_a_host_that_is_excepted_survives(lab: Lab, family: int, services: Services) -> None:
+    """It is translated to its end; new ones of the same host go straight, and then nobody looks at it any more."""
+    excepted = f'{services.original}except: ["{lab.client_address(family)}"]\n'
+    assert "except:" not in services.original
+    with connected(lab, family, direct=False) as (caller, server):
+        services.ask("Apply", text=excepted, confirm_s=600)
+        for sender, receiver in ((caller, server), (server, caller), (caller, server)):
+            sender.sendall(b"translated")
+            assert receiver.recv(20) == b"translated"
+        before = lab.status()["drops"]["syn_answered"]
+        with connected(lab, family, direct=False) as (straight, there):
+            straight.sendall(b"straight")
+            assert there.recv(20) == b"straight"
+        assert lab.status()["drops"]["syn_answered"] == before
+        if lab.engine == "nfqueue":
+            assert not passes_in_the_kernel(lab, family)
+            reset(caller)
+    if lab.engine == "nfqueue":
+        assert wait_until(lambda: passes_in_the_kernel(lab, family), PAST_LIMIT_S)
+    services.ask("Rollback")
+    assert services.path.read_text() == services.original
 
 
 def test_a_service_that_is_off_stays_translated_over_a_restart(lab: Lab, family: int, services: Services) -> None:
