@@ -57,6 +57,17 @@ test-changes: build ## 1000 reloads and 100 rollbacks during 50 downloads and a 
 	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest -s tests/lab/test_many_changes.py --mode routed --reloads 1000
 	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest -s tests/lab/test_many_changes.py --mode bridge --engine bpf --reloads 1000
 
+test-load: build ## a million short connections under a flood on each engine, with changing options (an hour)
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest -s tests/lab/test_load.py --mode routed --connections 1000000
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest -s tests/lab/test_load.py --mode bridge --engine bpf \
+		--connections 1000000
+
+test-conversations: build ## 10,000 random conversations with the box and without, on each engine (an hour)
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest -s tests/lab/test_conversations.py --mode routed \
+		--conversations 10000
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest -s tests/lab/test_conversations.py --mode bridge --engine bpf \
+		--conversations 10000
+
 test-guest: build ## the same in bridge mode, on a Debian kernel in QEMU
 	@$(PY) tools/suite.py guest
 
@@ -112,5 +123,6 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@tools/setup venv $(VENV) requirements
 	@touch $@
 
-.PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-kills test-changes test-guest \
-	docs fuzz-long behaviour pictures bench lab lab-down guest image image-test setup build format clean
+.PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-kills test-changes \
+	test-load test-conversations test-guest docs fuzz-long behaviour pictures bench lab lab-down guest image image-test \
+	setup build format clean

@@ -31,6 +31,8 @@ _SETTINGS = (
     ("--file-mib", "LEVEE_LAB_FILE_MIB", "1024", "size of the large file in MiB"),
     ("--kills", "LEVEE_LAB_KILLS", "4", "how often the daemon is killed during downloads"),
     ("--reloads", "LEVEE_LAB_RELOADS", "20", "how often the services change during downloads and a flood"),
+    ("--conversations", "LEVEE_LAB_CONVERSATIONS", "15", "random conversations, each with the box and without"),
+    ("--connections", "LEVEE_LAB_CONNECTIONS", "2000", "short connections under a flood"),
     ("--flood-syns", "LEVEE_LAB_FLOOD_SYNS", "2000000", "forged SYNs in the large flood"),
 )
 
@@ -161,6 +163,18 @@ def reloads(request: pytest.FixtureRequest) -> int:
 def kills(request: pytest.FixtureRequest) -> int:
     """How often the daemon is killed during downloads."""
     return int(setting(request.config, "--kills"))
+
+
+@pytest.fixture(scope="session")
+def connections(request: pytest.FixtureRequest) -> int:
+    """Short connections under a flood."""
+    return int(setting(request.config, "--connections"))
+
+
+@pytest.fixture(scope="session")
+def conversations_played(request: pytest.FixtureRequest) -> int:
+    """Random conversations, each with the box and without."""
+    return int(setting(request.config, "--conversations"))
 
 
 @pytest.hookimpl(wrapper=True)

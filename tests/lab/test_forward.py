@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from netlab.flood import FloodSpec, run_flood
-from netlab.session import PROTECTED_LAST, Lab, NoSuchEnd, wait_until
+from netlab.session import PROTECTED_LAST, Lab, wait_until
 from netlab.streams import DATA, meanwhile, read_all
 from netlab.topology import Mode
 from scapy.layers.inet import TCP
@@ -43,7 +43,7 @@ def services(lab: Lab) -> str:
 def forwarding(lab: Lab) -> Iterator[None]:
     """The lab's daemon with these services, for the length of this file."""
     if lab.engine == "bpf":
-        raise NoSuchEnd("the bpf engine has no forward_to")
+        pytest.skip("the bpf engine has no forward_to")
     path = lab.names.lab_dir / "levee.yaml"
     original = path.read_text()
 
@@ -68,9 +68,9 @@ def used(request: pytest.FixtureRequest, lab: Lab, family: int, forwarding: None
     if request.param == "port":
         return lab.server_address(family), USED
     if lab.mode is not Mode.ROUTED:
-        raise NoSuchEnd("an address is forwarded where the box routes")
+        pytest.skip("an address is forwarded where the box routes")
     if family == 6:
-        raise NoSuchEnd("the lab's server has one protected IPv6 address")
+        pytest.skip("the lab's server has one protected IPv6 address")
     return lab.server_address(4, HOST), USED
 
 
