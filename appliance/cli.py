@@ -146,6 +146,9 @@ def argument_parser() -> argparse.ArgumentParser:
     _keeping(commands)
 
     _block(commands.add_parser("block", help="sources that are blocked, or never to be"))
+    update = commands.add_parser("update", help="another version on the bootable appliance, in its other slot")
+    update.add_argument("file", type=Path, metavar="FILE", help="the .raucb file of a release")
+    update.add_argument("--restart", action="store_true", help="start it at once; open connections end")
     commands.add_parser("version", help="the version")
     return parser
 

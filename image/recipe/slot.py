@@ -29,7 +29,18 @@ _UNITS = (
     ("levee.sysusers", "etc/sysusers.d/levee.conf"),
     ("levee.tmpfiles", "etc/tmpfiles.d/levee.conf"),
 )
-_ENABLED = ("levee-ports", "levee-stick", "levee-good", "levee-grow", "levee", "nftables", "ssh", "rauc", "apparmor")
+_ENABLED = (
+    "levee-ports",
+    "levee-stick",
+    "levee-good",
+    "levee-grow",
+    "levee",
+    "levee-restart.path",
+    "nftables",
+    "ssh",
+    "rauc",
+    "apparmor",
+)
 # Timers of Debian's that change a system which cannot change, and what marks every boot good unseen.
 _MASKED = (
     "rauc-mark-good.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",

@@ -7,14 +7,12 @@ from pathlib import Path
 import pytest
 from guest.layout import Layout
 from imagelab import stick
-from imagelab.machine import Firmware, Machine, booted
+from imagelab.machine import Firmware, booted
+from imagelab.operator import until_ready
 from netlab import clients, counters, flood
 from netlab.names import Names
-from netlab.session import wait_until
 from netlab.topology import FLAT, Mode
 
-BOOT_S = 600.0
-LOGIN = r"operator@levee:~\$ "
 PROTECTED = """\
 version: 1
 mode: bridge
@@ -27,13 +25,6 @@ services:
 control: {{changers: levee-admin}}
 """
 FORGED = 20_000
-
-
-def until_ready(machine: Machine) -> None:
-    """Until the operator is logged in on the serial line and the daemon answers."""
-    machine.expect(LOGIN, BOOT_S)
-    machine.plain_shell()
-    assert wait_until(lambda: machine.run("levee status >/dev/null")[0] in (0, 1), 180), machine.run("levee status")
 
 
 @pytest.mark.parametrize(

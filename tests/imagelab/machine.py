@@ -50,7 +50,21 @@ def _firmware(kind: Firmware, ovmf: Path, folder: Path) -> list[str]:
     return [*secure, "-drive", code, "-drive", f"if=pflash,format=raw,unit=1,file={variables}"]
 
 
-def qemu_argv(tools: Layout, ovmf: Path, kind: Firmware, disk: Path, taps: tuple[int, int], folder: Path) -> list[str]:
+def _management(port: int) -> list[str]:
+    """A third NIC; the host's `port` leads to SSH at 10.0.2.15, which is what QEMU's user network expects."""
+    forward = f"user,id=management,restrict=on,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:22"
+    return ["-netdev", forward, "-device", "virtio-net-pci,netdev=management,mac=02:4c:1a:00:00:02,addr=0x12"]
+
+
+def qemu_argv(
+    tools: Layout,
+    ovmf: Path,
+    kind: Firmware,
+    disk: Path,
+    taps: tuple[int, int],
+    folder: Path,
+    ssh_port: int | None = None,
+) -> list[str]:
     """The whole command; sockets and the console's log are made in `folder`."""
     libraries = tools.tools / "usr/lib/x86_64-linux-gnu"
     shares = ("qemu", "seabios")
@@ -74,9 +88,9 @@ def qemu_argv(tools: Layout, ovmf: Path, kind: Firmware, disk: Path, taps: tuple
         *_firmware(kind, ovmf, folder),
         *("-drive", f"if=none,id=disk,format=raw,cache=unsafe,file={disk}"),
         *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),
-        *("-device", "i6300esb", "-action", "watchdog=reset"),
         *("-device", "virtio-rng-pci"),
         *nics,
+        *(_management(ssh_port) if ssh_port else ()),
         *("-chardev", f"socket,id=serial,path={folder}/serial,server=on,wait=off,logfile={folder}/console.log"),
         *("-serial", "chardev:serial"),
         *("-qmp", f"unix:{folder}/qmp,server=on,wait=off"),
@@ -174,13 +188,19 @@ def _connected(path: Path, process: subprocess.Popen[bytes]) -> socket.socket:
 
 @contextlib.contextmanager
 def booted(
-    tools: Layout, ovmf: Path, kind: Firmware, disk: Path, taps: tuple[int, int], folder: Path
+    tools: Layout,
+    ovmf: Path,
+    kind: Firmware,
+    disk: Path,
+    taps: tuple[int, int],
+    folder: Path,
+    ssh_port: int | None = None,
 ) -> Iterator[Machine]:
     """The machine, switched on; switched off at the end of the block."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("serial", "qmp"):
         (folder / name).unlink(missing_ok=True)
-    argv = qemu_argv(tools, ovmf, kind, disk, taps, folder)
+    argv = qemu_argv(tools, ovmf, kind, disk, taps, folder, ssh_port)
     with (folder / "qemu.log").open("wb") as log:
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=taps, start_new_session=True

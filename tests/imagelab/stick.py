@@ -1,6 +1,6 @@
-"""The FAT partition LEVEE of an image that is switched off: what a laptop would do with it.
+"""The disk of a machine that is switched off: the FAT partition LEVEE as a laptop sees it, and the slots' state.
 
-Owns the calls of mtools(1), which reads a file system inside a file. Called by the tests.
+Owns the calls of mtools(1), which reads a file system inside a file, and GRUB's environment block. Called by the tests.
 """
 
 from __future__ import annotations
@@ -10,9 +10,15 @@ from pathlib import Path
 
 from recipe.places import MIB, partition
 
+_ENVIRONMENT = "::/EFI/debian/grubenv"
+# grub/include/grub/lib/envblk.h
+_SIGNATURE, _BLOCK_BYTES = b"# GRUB Environment Block\n", 1024
 
-def _mtools(program: str, disk: Path, *arguments: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-    image = f"{disk}@@{partition('LEVEE').start_mib * MIB}"
+
+def _mtools(
+    program: str, disk: Path, *arguments: str, data: bytes | None = None, label: str = "LEVEE"
+) -> subprocess.CompletedProcess[bytes]:
+    image = f"{disk}@@{partition(label).start_mib * MIB}"
     return subprocess.run([program, "-i", image, *arguments], input=data, capture_output=True, check=False)
 
 
@@ -26,3 +32,30 @@ def read(disk: Path, name: str) -> str | None:
     """The file's text, None if there is none of that name."""
     done = _mtools("mtype", disk, f"::/{name}")
     return done.stdout.decode() if done.returncode == 0 else None
+
+
+def slots(disk: Path) -> dict[str, str]:
+    """What GRUB and RAUC have noted of the slots."""
+    done = _mtools("mtype", disk, _ENVIRONMENT, label="levee-esp")
+    lines = done.stdout.decode().splitlines()
+    return dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
+
+
+def set_slots(disk: Path, **values: str) -> None:
+    """Notes these values, as `rauc install` does at its end."""
+    found = slots(disk) | values
+    text = _SIGNATURE + "".join(f"{name}={value}\n" for name, value in found.items()).encode()
+    data = text.ljust(_BLOCK_BYTES, b"#")
+    done = _mtools("mcopy", disk, "-o", "-", _ENVIRONMENT, data=data, label="levee-esp")
+    assert done.returncode == 0, done.stderr
+
+
+def copy_slot(disk: Path, damaged_at_mib: int | None = None) -> None:
+    """Slot A's content into slot B; with one block of it damaged, `damaged_at_mib` from its beginning."""
+    first, second = partition("levee-a"), partition("levee-b")
+    with disk.open("r+b") as file:
+        for at_mib in range(first.size_mib):
+            file.seek((first.start_mib + at_mib) * MIB)
+            data = file.read(MIB)
+            file.seek((second.start_mib + at_mib) * MIB)
+            file.write(bytes(MIB) if at_mib == damaged_at_mib else data)
