@@ -9,7 +9,7 @@ import pytest
 from guest.layout import Layout
 from imagelab import stick
 from imagelab.machine import Firmware, booted
-from imagelab.operator import logged_in, until_ready
+from imagelab.operator import PROTECTED, logged_in, until_ready
 from recipe.places import OUT
 
 SSH_PORT = 20022
@@ -32,6 +32,7 @@ def test_a_healthy_update_is_kept(
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     stick.write(disk, "box.yaml", BOX)
+    stick.write(disk, "levee.yaml", PROTECTED.format(engine="nfqueue"))
     stick.write(disk, "authorized_keys", key.with_suffix(".pub").read_text())
     with booted(tools, ovmf, Firmware.BIOS, disk, taps, folder, SSH_PORT) as machine:
         until_ready(machine)

@@ -13,11 +13,13 @@ import contextlib
 import fcntl
 import os
 import struct
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 from netlab import counters, netns, topology
-from netlab.names import BRIDGE, INSIDE, OUTSIDE, Names
-from netlab.process import run
+from netlab.names import BRIDGE, CLIENT_MAC, INSIDE, OUTSIDE, SERVER_MAC, Names
+from netlab.process import in_namespace, run
 from netlab.topology import Mode
 
 # linux/if_tun.h
@@ -60,3 +62,25 @@ def wires(names: Names) -> Iterator[tuple[int, int]]:
         for file in files:
             os.close(file)
         topology.demolish(names)
+
+
+@contextlib.contextmanager
+def strangers(names: Names, folder: Path) -> Iterator[dict[str, Path]]:
+    """A capture on each wire of what neither end has sent: that is, of what the machine says of itself.
+
+    The files hold packets once the block has ended; with the length of an empty capture they hold none.
+    """
+    files = {tap: folder / f"{tap}.pcap" for tap in TAPS}
+    nobody = ["not", "ether", "src", CLIENT_MAC, "and", "not", "ether", "src", SERVER_MAC]
+    captures = []
+    for tap, file in files.items():
+        argv = ["tcpdump", "-i", tap, "-U", "-Z", "root", "-w", str(file), *nobody]
+        captures.append(
+            subprocess.Popen(in_namespace(names.box, argv), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        )
+    try:
+        yield files
+    finally:
+        for capture in captures:
+            capture.terminate()
+            capture.wait()
