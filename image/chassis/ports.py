@@ -18,7 +18,7 @@ SYS_NET = Path("/sys/class/net")
 TAKEN = Path("/var/lib/levee-box/box.yaml")
 RUN = Path("/run/levee-box")
 OUTSIDE, INSIDE, MANAGEMENT, BRIDGE = "outside", "inside", "management", "br0"
-WAIT_S = 20.0
+WAIT_S = 60.0
 POLL_S = 0.1
 ARPHRD_ETHER = "1"
 # A bump in the wire passes what bridges keep for themselves (IEEE 802.1D 7.12.6: LLDP, 802.1X, ...); the kernel

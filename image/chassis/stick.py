@@ -108,13 +108,13 @@ def run() -> None:
     SEEN.mkdir(parents=True, exist_ok=True)
     with mounted() as folder:
         said = [take(item, folder, SEEN) for item in ITEMS] if folder else []
-        if folder:
+        if folder and (ports.RUN / "PORTS.txt").exists():
             (folder / "PORTS.txt").write_bytes((ports.RUN / "PORTS.txt").read_bytes().replace(b"\n", b"\r\n"))
     for line in filter(None, said):
         print(line)
-    if "box.yaml taken" in said:
-        ports.run()
     if not LEVEE.exists():
         shutil.copy("/usr/share/levee/stick/levee.yaml", LEVEE)
         shutil.chown(LEVEE, "levee", "levee-admin")
         print("no configuration yet: the one as delivered is used")
+    if "box.yaml taken" in said:
+        ports.run()
