@@ -60,23 +60,33 @@ def steered_services(config: Config) -> tuple[Service, ...]:
     return tuple(service for service in config.services.values() if service.protect != "off")
 
 
-def ruleset(config: Config, services: Sequence[Service], method: Method, present: Iterable[str] = ()) -> str:
+def ruleset(
+    config: Config, services: Sequence[Service], method: Method, present: Iterable[str] = (), *, in_place: bool = False
+) -> str:
     """The table as a file for `nft -f`, which puts it in place of its predecessor in one transaction.
 
     `services` are the ones to steer: those of the configuration, and others whose connections have not ended yet.
     `present` are the lines of `nft list tables`: a table left behind in another family (by another mode) goes too.
+
+    in_place: the table is there, and keeps its chains and sets. A packet that has entered a base chain when that is
+    deleted finds it empty (nf_tables_api.c makes a deleted chain's rules void with the new generation, while the packet
+    still holds the old hooks), and passes: of a flood, one in a few million at each change. With other contents of the
+    same chain it sees the old ones or the new ones.
     """
     table = f"table {family(config)} {TABLE}"
+    sets = _sets(config, services)
+    names = [block[0].split()[1] for block in sets]
+    emptied = [f"flush {table}", *(f"flush set {family(config)} {TABLE} {name}" for name in names)]
     lines = [
         "# Written by levee: replaced as a whole at every change, removed when levee stops.",
         table,
-        f"delete {table}",
+        *(emptied if in_place else [f"delete {table}"]),
         *(f"delete {other}" for other in present if other in _tables() and other != table),
         "",
         f"{table} {{",
     ]
     brace = len(lines)
-    for block in (*_sets(config, services), *_chains(config, method)):
+    for block in (*sets, *_chains(config, method)):
         lines += ["", *(f"\t{line}" if line else "" for line in block)]
     lines += ["}", ""]
     del lines[brace]  # no empty line after the brace

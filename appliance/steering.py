@@ -113,11 +113,14 @@ class Steering:
     def apply(self, config: Config, services: Sequence[Service]) -> None:
         """Steers `services`. Raises OperatorError, and then the rules are as they were.
 
-        The iptables rule comes first: alone it matches nothing, while marks without it would let packets pass.
+        The iptables rule comes first: alone it matches nothing, while marks without it would let packets pass. Rules
+        of this version are replaced in place, others (of a predecessor's, or none) as a whole.
         """
         present = _demand(("nft", "list", "tables")).splitlines()
-        text = rules.ruleset(config, services, self.method, present)
-        _demand(("nft", "-c", "-f", "-"), text)
+        text = rules.ruleset(config, services, self.method, present, in_place=True)
+        if _run(("nft", "-c", "-f", "-"), text).returncode != 0:
+            text = rules.ruleset(config, services, self.method, present)
+            _demand(("nft", "-c", "-f", "-"), text)
         if self.method == "mark":
             self._iptables(rules.iptables_wanted(config.nfqueue))
         _demand(("nft", "-f", "-"), text)

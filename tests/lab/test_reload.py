@@ -6,11 +6,13 @@ And a clean stop, which takes the rules away, is no end for them either when a s
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from netlab import clients
+from netlab.flood import Flood, FloodSpec
 from netlab.process import run
 from netlab.services import Services
 from netlab.session import Lab
@@ -20,6 +22,8 @@ from netlab.topology import Mode
 TRANSFER_LIMIT_S = 240.0
 RELOADS = 40
 ROLLBACKS = 20
+LOADS = 60  # replaced as a whole, the rules would let a packet of the flood through at every third load
+FLOOD_PPS, FLOOD_LIMIT_S = 60_000, 200
 
 
 @pytest.fixture
@@ -175,3 +179,24 @@ def test_counters_of_a_service_go_on_over_a_reload(lab: Lab, services: Services,
     services.switch_off()
     services.restore()
     assert lab.service_status()["opened"] >= before > 0
+
+
+@pytest.mark.deep
+@pytest.mark.usefixtures("no_forged_packet")
+def test_nothing_slips_through_while_the_rules_change(lab: Lab) -> None:
+    """A chain that is deleted is empty for packets that had entered it: rules are replaced in place.
+
+    The rules are loaded again and again as the daemon loads them, more often than it could be told to.
+    """
+    if lab.status()["engine"] != "nfqueue":
+        pytest.skip("the programs of the bpf engine need no packet rules")
+    flood = FloodSpec("syn", lab.server_address(4), FLOOD_PPS * FLOOD_LIMIT_S, FLOOD_LIMIT_S, rate_pps=FLOOD_PPS)
+    program = (
+        "import pathlib, sys; from appliance import config, rules, steering\n"
+        "found = config.load(pathlib.Path(sys.argv[1])); made = steering.Steering(steering.detect(found))\n"
+        "for _ in range(int(sys.argv[2])): made.apply(found, rules.steered_services(found))"
+    )
+    argv = [sys.executable, "-P", "-c", program, str(lab.names.lab_dir / "levee.yaml"), str(LOADS)]
+    with Flood(lab.names, lab.mode, flood) as attack:
+        run(argv, namespace=lab.names.box)
+        assert attack.running, "rules without a flood prove nothing"

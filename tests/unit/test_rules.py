@@ -102,6 +102,20 @@ def test_a_table_replaces_its_predecessor_and_touches_no_other(name: str) -> Non
     assert text.index("delete table") < text.index("{")
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_in_place_chains_and_sets_stay_and_only_what_is_in_them_goes(name: str) -> None:
+    config, method = CASES[name]
+    whole = text_of(config, method)
+    text = rules.ruleset(config, rules.steered_services(config), method, in_place=True)
+    assert "delete" not in text
+    assert text[text.index("{") :] == whole[whole.index("{") :]
+    sets = re.findall(r"^\tset (\w+)", whole, re.MULTILINE)
+    family = "bridge" if name.startswith("bridge") else "inet"
+    flushed = [f"flush table {family} levee", *(f"flush set {family} levee {one}" for one in sets)]
+    assert re.findall(r"^flush .*", text, re.MULTILINE) == flushed
+    assert len(sets) == 6
+
+
 def test_a_table_left_behind_by_another_mode_goes_in_the_same_transaction() -> None:
     config, method = CASES["routed_queue"]
     present = ["table inet filter", "table bridge levee", "table inet levee", "table ip levee"]

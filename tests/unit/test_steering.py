@@ -127,6 +127,16 @@ def test_rules_that_the_check_refuses_are_never_loaded(tool: Tool, tmp_path: Pat
     assert "nft -f -" not in (tmp_path / "calls").read_text().splitlines()
 
 
+@pytest.mark.parametrize(("there", "loaded"), [(True, "flush table"), (False, "delete table")])
+def test_rules_that_are_there_are_replaced_in_place(tool: Tool, tmp_path: Path, there: bool, loaded: str) -> None:
+    config = configuration("bridge")
+    tool("nft", "exit 0" if there else refuse("flush", "Error: No such file or directory"))
+    steering.Steering("queue").apply(config, steered_services(config))
+    assert (tmp_path / "calls").read_text().splitlines()[-1] == "nft -f -"
+    last = (tmp_path / "input").read_text().rpartition("# Written by levee")[2]
+    assert loaded in last
+
+
 def test_the_iptables_rules_stand_before_marks_are_set_and_after_they_are_gone(tool: Tool, tmp_path: Path) -> None:
     config = configuration("routed")
     for name in ("nft", "iptables", "ip6tables", "iptables-restore", "ip6tables-restore"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
 import socket
 import threading
 import time
@@ -13,7 +13,7 @@ import pytest
 from appliance import syslog
 from appliance.events import EventReport
 from appliance.models import Syslog as Settings
-from appliance.syslog import Syslog
+from appliance.syslog import WAITING, Syslog
 
 LIMIT_S = 60.0
 EVENT: EventReport = {
@@ -80,14 +80,10 @@ def messages(stream: bytes) -> list[bytes]:
     return found
 
 
-@contextlib.contextmanager
-def meanwhile(action: Callable[[], None]) -> Iterator[None]:
-    """Beside the block, and to its end."""
-    thread = threading.Thread(target=action, daemon=True)
-    thread.start()
-    yield
-    thread.join(LIMIT_S)
-    assert not thread.is_alive()
+def whole(event: EventReport) -> bytes:
+    """As it is sent over TCP."""
+    made = syslog.message(event, syslog.hostname(), os.getpid())
+    return f"{len(made)} ".encode() + made
 
 
 def test_a_message() -> None:
@@ -146,7 +142,7 @@ def test_one_that_is_away_is_said_and_tried_again(tcp: socket.socket, monkeypatc
 def test_one_that_reads_nothing_holds_nobody_up(
     tcp: socket.socket, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its buffers fill, then so many messages wait, the rest is left out. Then it reads: whole messages."""
+    """Nobody accepts: so many messages wait, the rest is left out. Then somebody reads."""
     monkeypatch.setattr(syslog, "WAITING", 10)
     one = Syslog(settings(tcp, "tcp"))
     long: EventReport = {**EVENT, "service": "w" * 100_000}
@@ -157,19 +153,42 @@ def test_one_that_reads_nothing_holds_nobody_up(
         one.turn()
         sent += 1
     assert len(one._waiting) == 10
-    found: list[bytes] = []
+    streams: list[bytes] = []
 
     def read() -> None:
         """Connection by connection: one lasts until nothing waits."""
-        while len(found) < sent - 1:
+        while True:
             with tcp.accept()[0] as connection:
                 connection.settimeout(LIMIT_S)
-                found.extend(messages(all_of(connection)))
+                streams.append(all_of(connection))
 
-    with meanwhile(read):
-        turns(one, lambda: not one._waiting)
-    assert len(found) == sent - 1
+    threading.Thread(target=read, daemon=True).start()
+    turns(one, lambda: not one._waiting)
+    turns(one, lambda: sum(map(len, streams)) >= (sent - 1) * len(whole(long)))
+    assert [text for stream in streams for text in messages(stream)] == [whole(long).partition(b" ")[2]] * (sent - 1)
     assert "1 events for the log server were left out" in caplog.text
+
+
+def test_a_message_of_which_a_part_was_sent_goes_on(tcp: socket.socket) -> None:
+    """More than the buffers between two sockets take at once."""
+    one = Syslog(settings(tcp, "tcp"))
+    long: EventReport = {**EVENT, "service": "w" * 100_000}
+    for _ in range(WAITING):
+        one.send(long)
+    turns(one, lambda: len(one._waiting) < WAITING)
+    assert one._sent > 0
+    with tcp.accept()[0] as connection:
+        connection.setblocking(False)
+        found = b""
+        limit = time.monotonic() + LIMIT_S
+        while len(found) < WAITING * len(whole(long)):
+            assert time.monotonic() < limit
+            one.turn()
+            try:
+                found += connection.recv(1 << 22)
+            except BlockingIOError:
+                time.sleep(0.001)
+    assert messages(found) == [whole(long).partition(b" ")[2]] * WAITING
 
 
 def test_without_an_address_nothing_is_kept() -> None:
