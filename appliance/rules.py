@@ -70,8 +70,8 @@ def ruleset(
 
     in_place: the table is there, and keeps its chains and sets. A packet that has entered a base chain when that is
     deleted finds it empty (nf_tables_api.c makes a deleted chain's rules void with the new generation, while the packet
-    still holds the old hooks), and passes: of 60,000 SYNs a second, about one at every third change. With other contents of
-    the same chain it sees the old ones or the new ones.
+    still holds the old hooks), and passes: of 60,000 SYNs a second, about one at every third change. With other
+    contents of the same chain it sees the old ones or the new ones.
     """
     table = f"table {family(config)} {TABLE}"
     sets = _sets(config, services)
