@@ -118,6 +118,17 @@ LV_INLINE void *lv_first(void *map)
     return bpf_map_lookup_elem(map, &zero);
 }
 
+/* `len` if it lies between two bounds, else 0. One comparison after the other: where the compiler makes one of both, the
+ * verifiers up to Linux 6.12 learn nothing of the length. */
+LV_INLINE u32 lv_len_between(u32 len, u32 least, u32 most)
+{
+    LV_OPAQUE(len); /* so that the register that is compared is the one that is used */
+    if (len > most)
+        return 0;
+    LV_OPAQUE(len);
+    return len < least ? 0 : len;
+}
+
 #include "tap.h"
 
 LV_INLINE u32 lv_now_ms(u64 now_ns)
@@ -220,17 +231,6 @@ LV_INLINE struct lv_half_sets *lv_halves(const struct lv_bpf_config *config, con
     u32 set = lv_half_index(config->half_seed, key) & config->half_sets_mask;
 
     return bpf_map_lookup_elem(&lv_halfopen, &set);
-}
-
-/* `len` if it lies between two bounds, else 0. One comparison after the other: where the compiler makes one of both, the
- * verifiers up to Linux 6.12 learn nothing of the length. */
-LV_INLINE u32 lv_len_between(u32 len, u32 least, u32 most)
-{
-    LV_OPAQUE(len); /* so that the register that is compared is the one that is used */
-    if (len > most)
-        return 0;
-    LV_OPAQUE(len);
-    return len < least ? 0 : len;
 }
 
 /* Copy a TCP header into a buffer that may be indexed. 0 if it is not in reach. */

@@ -79,36 +79,58 @@ __noinline int lv_turn_round(struct xdp_md *ctx)
     return len && !bpf_xdp_store_bytes(ctx, 0, s->frame, len);
 }
 
-/* The entry that answers this SYN: the one it made before, or a new one; or one that is watched, and waits. */
-LV_INLINE struct lv_half *lv_entry_for(struct lv_scratch *s, const struct lv_bpf_config *config,
-                                       const struct lv_cookie_keys *keys, const struct lv_service *sv)
+/* Stage: choose the answer of a new entry. Returns 0 if there is none. */
+__noinline int lv_gate_fill(struct lv_half *e)
 {
-    u32 server = lv_learned_index(&s->key.server, s->key.sport), now_ms = lv_now_ms(s->now_ns);
-    struct lv_learned_sets *learned = bpf_map_lookup_elem(&lv_learned, &server);
+    const struct lv_bpf_config *config = lv_first(&lv_config);
+    const struct lv_cookie_keys *keys = lv_first(&lv_keys);
+    struct lv_scratch *s = lv_first(&lv_scratch);
+    const struct lv_services *services;
+    struct lv_learned_sets *learned;
+    u32 server;
+
+    if (!config || !keys || !s || !e)
+        return 0;
+    services = lv_services_now(config);
+    server = lv_learned_index(&s->key.server, s->key.sport);
+    learned = bpf_map_lookup_elem(&lv_learned, &server);
+    if (!services || !learned)
+        return 0;
+    {
+        struct lv_synack_env env = {keys, learned->way, lv_now_ms(s->now_ns), config->ts_offset};
+
+        lv_half_fill(e, &s->k, &s->key, &s->opts, lv_service_at(services, s->service), &s->back, &env);
+    }
+    e->service = (u16)s->service;
+    return 1;
+}
+
+/* The entry that answers this SYN: the one it made before, or a new one; or one that is watched, and waits. */
+LV_INLINE struct lv_half *lv_entry_for(struct lv_scratch *s, const struct lv_bpf_config *config)
+{
+    u32 now_ms = lv_now_ms(s->now_ns);
     struct lv_half_sets *halves = lv_halves(config, &s->key);
     struct lv_half *e;
 
-    if (!halves || !learned)
+    if (!halves)
         return 0;
     e = lv_half_find(halves->way, &s->key);
-    if (lv_watch_waits(e, &s->k.tcp, now_ms))
+    if (lv_watch_waits(e, &s->k.tcp, now_ms) || lv_half_answers(e, &s->k.tcp, now_ms))
         return e;
-    if (!lv_half_answers(e, &s->k.tcp, now_ms)) {
-        struct lv_synack_env env = {keys, learned->way, now_ms, config->ts_offset};
-
-        if (!e)
-            e = lv_half_place(halves->way, now_ms);
-        lv_half_fill(e, &s->k, &s->key, &s->opts, sv, &s->back, &env);
-        e->service = (u16)s->service;
-    }
-    return e;
+    if (!e)
+        e = lv_half_place(halves->way, now_ms);
+    return lv_gate_fill(e) ? e : 0;
 }
 
-/* Is the checksum of a segment without data right, or left to a NIC that does not exist (CHECKSUM_PARTIAL on veth)? */
-LV_INLINE int lv_gate_believes_checksum(const struct lv_scratch *s)
+/* Stage: is the checksum of a segment without data right, or left to a NIC that does not exist (CHECKSUM_PARTIAL on veth)? */
+__noinline int lv_gate_believes_checksum(void)
 {
-    u32 len = s->k.tcp.header_len, pseudo;
+    const struct lv_scratch *s = lv_first(&lv_scratch);
+    u32 len, pseudo;
 
+    if (!s)
+        return 0;
+    len = s->k.tcp.header_len;
     if (s->k.tcp.payload_len)
         return 1;
     len = lv_len_between(len, 20, LV_TCP_HEADER_MAX);
@@ -149,14 +171,14 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
     sv = &services->service[s->service & (LV_SERVICES_MAX - 1)];
     lv_count_ev(s->service, LV_E_SYN_RECEIVED);
     is_signed = lv_read_options(1);
-    if (!lv_gate_believes_checksum(s))
+    if (!lv_gate_believes_checksum())
         return lv_gate_drop(s->service, LV_R_TCP_CHECKSUM);
     if (is_signed)
         return lv_gate_signed(s, sv);
     if (lv_daemon_is_late(config, s->now_ns)) /* nobody would keep the promise */
         return config->fail_open ? lv_gate_pass(s->service) : lv_gate_drop(s->service, LV_R_NO_DAEMON);
     lv_ether_make(&s->back, LV_OUTSIDE, data + 6, data, lv_tags_pack(&s->k), s->k.tci, 1);
-    e = lv_entry_for(s, config, keys, sv);
+    e = lv_entry_for(s, config);
     if (!e)
         return XDP_DROP;
     if (lv_is_watched(e))

@@ -12,8 +12,9 @@
 /* Copy the frame into the hand. 0, or an error. */
 LV_INLINE int lv_gate_copy(struct xdp_md *ctx, struct lv_tapped *t, u32 kept)
 {
-    LV_OPAQUE(kept);
-    if (kept < 1 || kept > LV_CAPTURE_BYTES || bpf_xdp_load_bytes(ctx, 0, t->bytes, kept))
+    u32 len = lv_tap_load_bytes(kept);
+
+    if (!len || bpf_xdp_load_bytes(ctx, 0, t->bytes, len))
         return -1;
     t->c.kept = kept;
     return 0;

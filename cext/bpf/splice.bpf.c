@@ -286,8 +286,9 @@ LV_INLINE int lv_splice_icmp(struct __sk_buff *skb, struct lv_scratch *s, u32 si
 /* Copy the packet into the hand. 0, or an error. */
 LV_INLINE int lv_splice_copy(struct __sk_buff *skb, struct lv_tapped *t, u32 kept)
 {
-    LV_OPAQUE(kept);
-    if (kept < 1 || kept > LV_CAPTURE_BYTES || bpf_skb_load_bytes(skb, 0, t->bytes, kept))
+    u32 len = lv_tap_load_bytes(kept);
+
+    if (!len || bpf_skb_load_bytes(skb, 0, t->bytes, len))
         return -1;
     t->c.kept = kept;
     t->c.vlan_proto = skb->vlan_present ? bpf_ntohs((u16)skb->vlan_proto) : 0;

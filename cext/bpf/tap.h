@@ -73,6 +73,15 @@ LV_INLINE u32 lv_tap_begin(struct lv_tapped *t, u32 len)
     return kept;
 }
 
+/* How many bytes to load for those that are kept, 0: none are. Never fewer than every frame has: the verifier of Linux 6.1
+ * learns nothing from a comparison with zero. */
+LV_INLINE u32 lv_tap_load_bytes(u32 kept)
+{
+    if (!kept)
+        return 0;
+    return lv_len_between(LV_MAX(kept, (u32)LV_ETHERNET_BYTES), LV_ETHERNET_BYTES, LV_CAPTURE_BYTES);
+}
+
 /* Put what is in hand into the ring, if it is wanted. `ip`: its addresses. */
 LV_INLINE void lv_tap_put(struct lv_tapped *t, const struct lv_ip *ip, u32 side, u32 fate)
 {

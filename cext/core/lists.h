@@ -74,6 +74,8 @@ LV_INLINE enum lv_listed lv_listed(const struct lv_lists *l, const struct lv_add
     u32 block = lv_listed_block(w.addr[0], w.addr[1]);
     const struct lv_listed_span *e;
 
+    LV_OPAQUE(block);
+    block &= LV_LISTED_BLOCKS - 1; /* which older verifiers do not see through the choice of a family */
     if (!l->count || !(l->touched[block / 64] >> (block % 64) & 1))
         return LV_LISTED_NOT;
     w.step = l->search_step;
