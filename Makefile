@@ -74,6 +74,9 @@ test-guest: build ## the same in bridge mode, on a Debian kernel in QEMU
 docs: build ## write what is generated: reference pages, manual pages, the schema for editors
 	@$(PY) tools/docs.py
 
+test-kernels: build ## the bpf engine on the kernels of Debian 12 (Linux 6.1) and 13 (6.12), in QEMU (minutes)
+	@$(PY) tools/suite.py kernels
+
 fuzz-long: build ## fuzz targets, 10 million executions each
 	@$(PY) tests/fuzz/run.py --runs 10000000
 
@@ -124,5 +127,5 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@touch $@
 
 .PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-kills test-changes \
-	test-load test-conversations test-guest docs fuzz-long behaviour pictures bench lab lab-down guest image image-test \
+	test-load test-conversations test-guest test-kernels docs fuzz-long behaviour pictures bench lab lab-down guest image image-test \
 	setup build format clean

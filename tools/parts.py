@@ -129,6 +129,18 @@ def guest() -> Part:
     return Part("guest", (replace(step, argv=("tests/guest/guest", "test", "--junitxml", str(step.junit))),))
 
 
+def kernels() -> Part:
+    """The bpf engine on the kernels of Debian 12 and 13: programs load, and connections pass in VLANs and without."""
+    files = (f"tests/{name}.py" for name in ("bpf/test_verifier", "bpf/test_ring", "lab/test_vlan", "lab/test_traffic"))
+    chosen = ("--", *files, "-m", "not deep", "-k", "not hundred_connections and not flood and not direct-")
+    steps = []
+    for kernel in ("bookworm", "trixie"):
+        step = Step(f"kernel of {kernel}", (), 3600, cases=True, root=True)
+        guest_test = ("tests/guest/guest", "test", "--kernel", kernel, "--time-limit", "3000", "--junitxml")
+        steps.append(replace(step, argv=("env", "LEVEE_LAB_ENGINE=bpf", *guest_test, str(step.junit), *chosen)))
+    return Part("kernels", tuple(steps))
+
+
 def behaviour() -> Part:
     """Every test of the lab with every engine and mode that this machine or the guest can run."""
     native = Step("lab with bpf", (), 1800, cases=True, root=True, optional=True)
@@ -209,6 +221,7 @@ def parts(name: str) -> tuple[Part, ...]:
     }
     groups = {"check": ("lint", "unit"), "test": tuple(single)}
     single["behaviour"] = behaviour  # by name only: an hour and more
+    single["kernels"] = kernels  # by name only: two boots in emulation, one with another kernel
     if name not in single and name not in groups:
         raise Nothing(f"no part is called {name}; there are {', '.join([*groups, *single])}")
     return tuple(single[part]() for part in groups.get(name, (name,)))

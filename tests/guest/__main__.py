@@ -22,9 +22,11 @@ from types import FrameType
 from guest.boot import run_in_guest
 from guest.layout import CACHE, OUT_IN_GUEST, GuestError, Layout, locked, say
 from guest.machine import DEFAULT_MEMORY_MIB
+from guest.mirror import SUITE
 from guest.product import install_product
-from guest.userland import ensure_built, remove_others
+from guest.userland import ensure_built, remove_others, with_kernel_of
 
+KERNELS = ("bookworm", SUITE)  # Linux 6.1 and 6.12: the oldest one that is served, and the guest's own
 _RUN_LIMIT_S = 600
 # Boot and tests take less than six minutes on two cores of their own; this is for cores that are shared.
 _TEST_LIMIT_S = 1400
@@ -49,6 +51,10 @@ _DEFAULT_TESTS = [
 ]
 
 
+def _kernel_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--kernel", default=SUITE, choices=KERNELS, help="that of another suite, default: %(default)s")
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="guest", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
@@ -58,17 +64,19 @@ def _arguments() -> argparse.Namespace:
     run.add_argument("--time-limit", type=float, default=_RUN_LIMIT_S, metavar="SECONDS")
     run.add_argument("--memory", type=int, default=DEFAULT_MEMORY_MIB, metavar="MIB")
     run.add_argument("--bare", action="store_true", help="without bringing the product up to date")
+    _kernel_option(run)
     run.add_argument("command", nargs="+", metavar="COMMAND")
     test = verbs.add_parser("test", help="run the lab's tests in bridge mode in a fresh guest")
     test.add_argument("--junitxml", type=Path, metavar="FILE", help="results, as pytest writes them")
     test.add_argument("--time-limit", type=float, default=_TEST_LIMIT_S, metavar="SECONDS")
+    _kernel_option(test)
     test.add_argument("pytest", nargs="*", default=_DEFAULT_TESTS, metavar="PYTEST-ARGUMENT")
     return parser.parse_args()
 
 
-def _built(*, bare: bool = False) -> Layout:
+def _built(*, bare: bool = False, kernel: str = SUITE) -> Layout:
     begin = time.monotonic()
-    layout = ensure_built()
+    layout = with_kernel_of(ensure_built(), kernel)
     if not bare:
         install_product(layout)
     say(f"ready after {time.monotonic() - begin:.1f} s")
@@ -77,7 +85,7 @@ def _built(*, bare: bool = False) -> Layout:
 
 def _run(arguments: argparse.Namespace) -> int:
     return run_in_guest(
-        _built(bare=arguments.bare),
+        _built(bare=arguments.bare, kernel=arguments.kernel),
         arguments.command,
         limit_s=arguments.time_limit,
         memory_mib=arguments.memory,
@@ -85,7 +93,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _test(arguments: argparse.Namespace) -> int:
-    layout = _built()
+    layout = _built(kernel=arguments.kernel)
     asked = {name: value for name, value in os.environ.items() if name.startswith(_LAB_PREFIX)}
     settings = [f"{name}={value}" for name, value in (_LAB_DEFAULTS | asked).items()]
     pytest = [".venv/bin/pytest", f"--junitxml={OUT_IN_GUEST / _JUNIT}", *arguments.pytest]

@@ -183,7 +183,7 @@ def run_in_guest(layout: Layout, argv: list[str], *, limit_s: float, memory_mib:
     """
     accelerator = choose_accelerator()
     for attempt in range(1, _ATTEMPTS + 1):
-        say(f"booting Debian 13 ({accelerator.name})")
+        say(f"booting Debian 13{layout.kernel and ' with the kernel of ' + layout.kernel} ({accelerator.name})")
         result = _boot_once(layout, shlex.join(argv), accelerator, limit_s=limit_s, memory_mib=memory_mib)
         if result.ending is not Ending.KNOWN_OOPS:
             break

@@ -1,4 +1,4 @@
-"""Kernel and initramfs for a direct boot: vmlinux by PVH, a dozen modules, busybox, two scripts.
+"""Kernel and initramfs for a direct boot: vmlinux by PVH, up to a dozen modules, busybox, two scripts.
 
 Owns the unpacking of Debian's kernel image and modules and the writing of the cpio archive. Called
 by userland.py (unpack_kernel) and machine.py (write_initramfs). An unpacked kernel saves the guest,
@@ -15,18 +15,19 @@ from pathlib import Path
 
 from guest.layout import GuestError, Layout
 
-# What it takes to mount the root: all else is loaded by modprobe from there.
-_BOOT_MODULES = ("9pnet_virtio", "9p", "overlay")
+# What it takes to mount the root and to speak, where it is not built in: all else is loaded by modprobe from there.
+_BOOT_MODULES = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay")
 # Linux/x86 boot protocol (Documentation/arch/x86/boot.rst): offsets into bzImage, little endian.
 _SETUP_SECTS = 0x1F1
 _PAYLOAD_OFFSET = 0x248
 _PAYLOAD_LENGTH = 0x24C
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_XZ_MAGIC = b"\xfd7zXZ\0"
 _SCRIPTS = Path(__file__).resolve().parent
 
 
 def payload_of(image: bytes) -> bytes:
-    """The zstd stream inside a bzImage. Raises GuestError for any other kind of file.
+    """The zstd or xz stream inside a bzImage. Raises GuestError for any other kind of file.
 
     The last four bytes of the payload are its unpacked size, appended by the kernel's build.
     """
@@ -35,8 +36,8 @@ def payload_of(image: bytes) -> bytes:
     offset, length = struct.unpack_from("<II", image, _PAYLOAD_OFFSET)
     start = (image[_SETUP_SECTS] + 1) * 512 + offset
     payload = image[start : start + length - 4]
-    if not payload.startswith(_ZSTD_MAGIC):
-        raise GuestError("the kernel image is not packed with zstd")
+    if not payload.startswith((_ZSTD_MAGIC, _XZ_MAGIC)):
+        raise GuestError("the kernel image is packed neither with zstd nor with xz")
     return payload
 
 
@@ -53,15 +54,23 @@ def tool_argv(layout: Layout, program: str) -> list[str]:
     ]
 
 
-def insertion_order(names: tuple[str, ...], dependencies: str) -> list[str]:
-    """Paths of modules in order of insertion, from modules.dep's text (`path: needed ...`)."""
+def insertion_order(names: tuple[str, ...], dependencies: str, builtin: str = "") -> list[str]:
+    """Paths of modules in order of insertion, from modules.dep's text (`path: needed ...`).
+
+    builtin: modules.builtin's text; what stands there needs no insertion.
+    """
     needs = {}
     for line in dependencies.splitlines():
         path, _, rest = line.partition(":")
         needs[path] = rest.split()
     by_name = {Path(path).name.partition(".")[0]: path for path in needs}
     order: list[str] = []
+    inside = {Path(line).name.partition(".")[0] for line in builtin.splitlines()}
     for name in names:
+        if name in inside:
+            continue
+        if name not in by_name:
+            raise GuestError(f"the kernel has no module {name}, nor is it built in")
         path = by_name[name]
         # modules.dep lists what to insert last first.
         for item in (*reversed(needs[path]), path):
@@ -70,22 +79,25 @@ def insertion_order(names: tuple[str, ...], dependencies: str) -> list[str]:
     return order
 
 
-def unpack_kernel(layout: Layout) -> None:
-    """Write layout.vmlinux and layout.modules (NN-name.ko: the number is the order of insertion)."""
-    images = list((layout.tools / "boot").glob("vmlinuz-*"))
-    if len(images) != 1:
-        raise GuestError(f"the tools tree holds {len(images)} kernels, one is expected")
-    done = subprocess.run(
-        [*tool_argv(layout, "zstd"), "-dc"],
-        input=payload_of(images[0].read_bytes()),
-        stdout=subprocess.PIPE,
-        check=True,
-    )
-    layout.vmlinux.write_bytes(done.stdout)
+def _unpacked(layout: Layout, payload: bytes) -> bytes:
+    if payload.startswith(_XZ_MAGIC):
+        return lzma.decompress(payload)
+    argv = [*tool_argv(layout, "zstd"), "-dc"]
+    return subprocess.run(argv, input=payload, stdout=subprocess.PIPE, check=True).stdout
 
-    folder = next((layout.root / "usr/lib/modules").iterdir())
+
+def unpack_kernel(layout: Layout, tree: Path, release: str) -> None:
+    """Write layout.vmlinux and layout.modules (NN-name.ko: the number is the order of insertion).
+
+    tree: where the kernel's package was unpacked; its modules are in the root already.
+    """
+    image = (tree / "boot" / f"vmlinuz-{release}").read_bytes()
+    layout.vmlinux.write_bytes(_unpacked(layout, payload_of(image)))
+
+    folder = layout.root / "usr/lib/modules" / release
     layout.modules.mkdir()
-    order = insertion_order(_BOOT_MODULES, (folder / "modules.dep").read_text())
+    texts = ((folder / name).read_text() for name in ("modules.dep", "modules.builtin"))
+    order = insertion_order(_BOOT_MODULES, *texts)
     for number, path in enumerate(order):
         packed = (folder / path).read_bytes()
         target = layout.modules / f"{number:02}-{Path(path).name.partition('.')[0]}.ko"

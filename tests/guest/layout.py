@@ -8,6 +8,7 @@ package asks here for a path; nobody joins one by himself. Knows nothing of apt,
     .cache/guest/KEY/root/        the guest's userland; also a chroot for compiling
     .cache/guest/KEY/vmlinux      the kernel, unpacked
     .cache/guest/KEY/modules/     the modules that stage 1 inserts, unpacked, in order
+    .cache/guest/KEY/SUITE/       vmlinux, modules and complete of another suite's kernel
     .cache/guest/KEY/complete     written last: the folder may be used
     .cache/guest/out/             shared with the running guest, read-write: command, status, results
 """
@@ -41,9 +42,10 @@ class GuestError(Exception):
 
 @dataclass(frozen=True)
 class Layout:
-    """Paths of one recipe's cache."""
+    """Paths of one recipe's cache. kernel: the suite of the kernel to boot, "" for the userland's own."""
 
     base: Path
+    kernel: str = ""
 
     @property
     def tools(self) -> Path:
@@ -55,15 +57,15 @@ class Layout:
 
     @property
     def vmlinux(self) -> Path:
-        return self.base / "vmlinux"
+        return self.base / self.kernel / "vmlinux"
 
     @property
     def modules(self) -> Path:
-        return self.base / "modules"
+        return self.base / self.kernel / "modules"
 
     @property
     def complete(self) -> Path:
-        return self.base / "complete"
+        return self.base / self.kernel / "complete"
 
     @property
     def tree(self) -> Path:

@@ -1,4 +1,4 @@
-"""Where Debian packages come from: the host's own apt configuration, applied to Debian 13.
+"""Where Debian packages come from: the host's own apt configuration, applied to Debian 13 (or a named suite).
 
 Owns the translation of the host's apt set-up (mirror, proxy, keyring) into what mmdebstrap needs.
 Called by userland.py and the image's recipe. No registry is named here: what the host may reach, its apt sources say.
@@ -28,8 +28,9 @@ _ACQUIRE = (
 
 @dataclass(frozen=True)
 class Mirror:
-    """`sources`: one sources.list line for SUITE; `apt_options`: lines for mmdebstrap's --aptopt."""
+    """`sources`: one sources.list line for `suite`; `apt_options`: lines for mmdebstrap's --aptopt."""
 
+    suite: str
     sources: str
     apt_options: tuple[str, ...]
 
@@ -84,11 +85,11 @@ def _targets() -> str:
     return _run("apt-get", "indextargets", "--format", _FIELDS, "Created-By: Packages")
 
 
-def host_mirror() -> Mirror:
-    """The host's mirror, keyring and fetch options, for Debian 13."""
+def host_mirror(suite: str = SUITE) -> Mirror:
+    """The host's mirror, keyring and fetch options."""
     uri, keyring = parse_targets(_targets(), _host_codename())
     signed = f"[signed-by={keyring}] " if keyring else ""
-    return Mirror(f"deb {signed}{uri} {SUITE} main\n", fetch_options(_run("apt-config", "dump")))
+    return Mirror(suite, f"deb {signed}{uri} {suite} main\n", fetch_options(_run("apt-config", "dump")))
 
 
 def image_mirror() -> Mirror:
@@ -100,4 +101,4 @@ def image_mirror() -> Mirror:
     if security := parse_security(text):
         archives.append((security, f"{SUITE}-security"))
     sources = "".join(f"deb {signed}{where} {suite} main non-free-firmware\n" for where, suite in archives)
-    return Mirror(sources, fetch_options(_run("apt-config", "dump")))
+    return Mirror(SUITE, sources, fetch_options(_run("apt-config", "dump")))

@@ -13,7 +13,7 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guest.kernel import unpack_kernel
@@ -91,7 +91,7 @@ def _mmdebstrap(mirror: Mirror, tree: Tree) -> subprocess.Popen[bytes]:
     argv += [f"--include={','.join(tree.packages)}"]
     argv += [f"--aptopt={line}" for line in mirror.apt_options]
     argv += [f"--dpkgopt={option}" for option in tree.dpkg_options]
-    argv += [SUITE, str(tree.target), "-"]
+    argv += [mirror.suite, str(tree.target), "-"]
     # Whoever wants an initial RAM disk makes it when the tree is complete (Debian's kernel package reads INITRD).
     environment = os.environ | {"INITRD": "No"}
     with tree.log.open("wb") as sink:
@@ -146,11 +146,16 @@ def _build_trees(layout: Layout) -> None:
     )
 
 
+def _install_modules(layout: Layout, tree: Path) -> str:
+    """Put the modules of the only kernel that was unpacked in `tree` into the root; returns its release."""
+    (folder,) = {path.resolve() for lib in ("lib", "usr/lib") for path in (tree / lib / "modules").glob("*")}
+    shutil.copytree(folder, layout.root / "usr/lib/modules" / folder.name, symlinks=True)
+    subprocess.run(["chroot", layout.root, "depmod", folder.name], check=True)
+    return folder.name
+
+
 def _finish_root(layout: Layout) -> None:
-    """What the packages do not bring: kernel modules, and mount points."""
-    shutil.copytree(layout.tools / "usr/lib/modules", layout.root / "usr/lib/modules", symlinks=True)
-    release = next((layout.root / "usr/lib/modules").iterdir()).name
-    subprocess.run(["chroot", layout.root, "depmod", release], check=True)
+    """What the packages do not bring: mount points, names."""
     (layout.root / TREE_IN_GUEST.relative_to("/")).mkdir()
     (layout.root / "etc/hostname").write_text("guest\n")
     (layout.root / "etc/hosts").write_text("127.0.0.1 localhost guest\n::1 localhost\n")
@@ -182,6 +187,29 @@ def ensure_built() -> Layout:
     say("installing Debian 13 for the guest, once (about a minute)")
     _build_trees(layout)
     _finish_root(layout)
-    unpack_kernel(layout)
+    unpack_kernel(layout, layout.tools, _install_modules(layout, layout.tools))
     layout.complete.touch()
     return layout
+
+
+def with_kernel_of(layout: Layout, suite: str) -> Layout:
+    """The same userland with another suite's kernel; fetches that when it is missing (half a minute)."""
+    if suite == SUITE:
+        return layout
+    other = replace(layout, kernel=suite)
+    if other.complete.exists():
+        return other
+    folder = other.complete.parent
+    if folder.exists():
+        shutil.rmtree(folder)
+    tree = Tree("tree", other, folder / "tree", "extract", ("linux-image-amd64",))
+    tree.target.mkdir(parents=True)
+    say(f"fetching the kernel of {suite}, once")
+    make_trees(host_mirror(suite), (tree,))
+    for stale in (layout.root / "usr/lib/modules").glob("*"):  # of an earlier try
+        if (tree.target / "lib/modules" / stale.name).exists():
+            shutil.rmtree(stale)
+    unpack_kernel(other, tree.target, _install_modules(layout, tree.target))
+    shutil.rmtree(tree.target)
+    other.complete.touch()
+    return other

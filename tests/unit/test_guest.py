@@ -70,8 +70,9 @@ def bzimage(payload: bytes, setup_sectors: int = 2) -> bytes:
     return bytes(image) + payload + struct.pack("<I", 1000)
 
 
-def test_kernel_payload_is_found_behind_the_setup_sectors() -> None:
-    payload = b"\x28\xb5\x2f\xfd" + b"packed kernel"
+@pytest.mark.parametrize("magic", [b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0"], ids=["zstd", "xz"])
+def test_kernel_payload_is_found_behind_the_setup_sectors(magic: bytes) -> None:
+    payload = magic + b"packed kernel"
     assert payload_of(bzimage(payload)) == payload
 
 
@@ -89,6 +90,15 @@ kernel/net/9p/9pnet.ko.xz: kernel/fs/netfs/netfs.ko.xz
 """
     names = [Path(path).name for path in insertion_order(("9p",), dependencies)]
     assert names == ["netfs.ko.xz", "9pnet.ko.xz", "9p.ko.xz"]
+
+
+def test_what_is_built_in_is_not_inserted() -> None:
+    dependencies = "kernel/fs/9p/9p.ko:\n"
+    assert insertion_order(("virtio_pci", "9p"), dependencies, "kernel/drivers/virtio/virtio_pci.ko\n") == [
+        "kernel/fs/9p/9p.ko"
+    ]
+    with pytest.raises(GuestError, match="virtio_pci"):
+        insertion_order(("virtio_pci", "9p"), dependencies)
 
 
 @pytest.mark.parametrize(
