@@ -124,6 +124,8 @@ class Form(ModalScreen[dict[str, str] | None]):
             hint.show([line(f"{'':<15}{field.hint}", "dim")])
         keys = Line(((" Enter", "key"), (" next, behind the last: done   ", "text"), ("Esc", "key"), (" back", "text")))
         self.query_one("#form-keys", Lines).show([Line(), keys])
+        for one in self.query(Input):
+            one.cursor_blink = False  # each blink is sent to the terminal
         self.query(Input).first().focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

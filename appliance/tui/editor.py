@@ -103,7 +103,9 @@ class Edit(Work):
         )
         self.query_one("#edit-keys", Lines).show([keys])
         self._show_problems()
-        self.query_one(TextArea).focus()
+        area = self.query_one(TextArea)
+        area.cursor_blink = False  # each blink is sent to the terminal
+        area.focus()
 
     def _show_problems(self) -> None:
         shown = self.query_one("#problems", Lines)

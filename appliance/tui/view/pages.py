@@ -200,24 +200,32 @@ def _backend(one: Reply, width: int, *, with_service: bool = False) -> Line:
     wscale = "none" if one["wscale"] is None else str(one["wscale"])
     options = [
         f"mss {one['mss']}",
-        f"wscale {wscale if 'wscale' in known else '?'}",
-        *(f"{name} {('yes' if one[key] else 'no') if key in known else '?'}" for name, key in SEEN),
+        f"ws {wscale if 'wscale' in known else '?'}",
+        *((name if one[key] else f"no {name}") if key in known else f"{name}?" for name, key in SEEN),
     ]
-    server = cut(_end(one["address"], one["port"]), 30)
-    head = f" {server:<31}{cut(one['service'] or '-', 11):<12}" if with_service else f" {server:<31}"
-    pinned = ", pinned" if one["pinned"] else ""
-    text = cut(f"{', '.join(options)}, {duration(one['age_s'])} ago{pinned}", width - len(head))
-    return Line(((head, "text"), (text, "dim")), (one["service"] or None) if with_service else None)
+    column = _server_columns(width)
+    server = cut(_end(one["address"], one["port"]), column - 1)
+    service_name = f"{cut(one['service'] or '-', SERVICE_COLUMNS - 1):<{SERVICE_COLUMNS}}" if with_service else ""
+    head = f" {server:<{column}}{service_name}"
+    text = f"{', '.join(options)}, {duration(one['age_s'])}{' pinned' if one['pinned'] else ''}"
+    key = (one["service"] or None) if with_service else None
+    return Line(((head, "text"), (cut(text, width - len(head)), "dim")), key)
 
 
 SEEN = (("sack", "sack"), ("ts", "timestamps"), ("ecn", "ecn"))
+SERVICE_COLUMNS = 10
+
+
+def _server_columns(width: int) -> int:
+    return 24 if width < 100 else 45
 
 
 def backends(snapshot: Snapshot, asked: Asked, width: int, height: int) -> list[Line]:  # noqa: ARG001
     """What servers were heard to announce. `?`: no client has asked it for that yet."""
     if not snapshot.backends:
         return [line(" No server has been heard yet.", "dim")]
-    head = line(f" {'server':<31}{'service':<12}what it announced, and when", "title")
+    text = f" {'server':<{_server_columns(width)}}{'service':<{SERVICE_COLUMNS}}"
+    head = line(f"{text}what it announced, how long ago (? not asked yet)", "title")
     return [head, *(_backend(one, width, with_service=True) for one in snapshot.backends)]
 
 
