@@ -225,7 +225,7 @@ def backends(snapshot: Snapshot, asked: Asked, width: int, height: int) -> list[
     if not snapshot.backends:
         return [line(" No server has been heard yet.", "dim")]
     text = f" {'server':<{_server_columns(width)}}{'service':<{SERVICE_COLUMNS}}"
-    head = line(f"{text}what it announced, how long ago (? not asked yet)", "title")
+    head = line(f"{text}announced, how long ago (?: not asked)", "title")
     return [head, *(_backend(one, width, with_service=True) for one in snapshot.backends)]
 
 
