@@ -157,12 +157,34 @@ LV_INLINE void lv_kernel_proved(struct lv_worker *w, const struct lv_key *key)
         e->flags = 0;
 }
 
+/* A FIN on an open flow, handed over while its handshake went on: the programs have to know of it, or the flow would stay
+ * open for hours. Their record is read again; what they change between this and the update is in their next packet too. */
+LV_INLINE void lv_kernel_note_fin(struct lv_kernel_flows *kf, const struct lv_flow *f)
+{
+    const u8 fins = LV_F_FIN_C | LV_F_FIN_S;
+    struct lv_conn c;
+
+    if (bpf_map_lookup_elem(kf->fd, &f->key, &c) || c.state != LV_FLOW_ESTABLISHED)
+        return;
+    if ((f->c.flags & ~c.flags) & LV_F_FIN_C)
+        c.fin_c = f->c.fin_c;
+    if ((f->c.flags & ~c.flags) & LV_F_FIN_S)
+        c.fin_s = f->c.fin_s;
+    c.flags |= f->c.flags & fins;
+    if (lv_after(f->c.c_nxt, c.c_nxt))
+        c.c_nxt = f->c.c_nxt;
+    if (lv_after(f->c.s_nxt, c.s_nxt))
+        c.s_nxt = f->c.s_nxt;
+    if (bpf_map_update_elem(kf->fd, &f->key, &c, BPF_EXIST) && errno != ENOENT)
+        kf->errors++;
+}
+
 /* A packet that the programs handed over. */
 LV_INLINE enum lv_verdict lv_kernel_packet(struct lv_kernel_flows *kf, struct lv_frame *frame)
 {
     struct lv_worker *w = kf->w;
     struct lv_table *t = &w->ctx->table;
-    u32 queued = w->outq.n, hash, before = LV_FLOW_FREE;
+    u32 queued = w->outq.n, hash, before = LV_FLOW_FREE, ended = 0;
     enum lv_verdict verdict;
     struct lv_flow *f;
     struct lv_key key;
@@ -171,8 +193,10 @@ LV_INLINE enum lv_verdict lv_kernel_packet(struct lv_kernel_flows *kf, struct lv
         return lv_engine_packet(w, frame);
     hash = lv_table_hash(t, &key);
     f = lv_kernel_import(kf, &key, hash);
-    if (f)
+    if (f) {
         before = f->c.state;
+        ended = f->c.flags & (LV_F_FIN_C | LV_F_FIN_S);
+    }
     verdict = lv_engine_packet(w, frame);
     f = lv_table_find(t, &key, hash);
     if (!f)
@@ -183,6 +207,8 @@ LV_INLINE enum lv_verdict lv_kernel_packet(struct lv_kernel_flows *kf, struct lv
         lv_kernel_release(kf, f, hash);
         return LV_DROP;
     }
+    if (before == LV_FLOW_ESTABLISHED && f->c.state == before && (f->c.flags & (LV_F_FIN_C | LV_F_FIN_S)) != ended)
+        lv_kernel_note_fin(kf, f);
     if (f->c.state == LV_FLOW_SYN_SENT && before != LV_FLOW_SYN_SENT) {
         lv_kernel_proved(w, &key);
         lv_limits_begun(w, &key, &f->c); /* not before: the gate believes the count, unless it finds the flow */
