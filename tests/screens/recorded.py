@@ -113,6 +113,7 @@ class Recorded(Box):
                 "attacks": attack if self.state == "ATTACK" else {},
                 "flows": {"used": 18_400, "capacity": 262_144},
                 "half_open": {"used": 65_536, "capacity": 65_536},
+                "sources": {"used": 0, "capacity": 65_536},
                 "hold": {"bytes": 2_240_000, "capacity": 67_108_864},
                 "services": services,
                 "drops": drops,
