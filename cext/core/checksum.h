@@ -22,14 +22,28 @@ LV_INLINE u32 lv_csum_add32(u32 sum, u32 v)
     return sum + (v >> 16) + (v & 0xffff);
 }
 
+/* A sum of words in memory order as one of big-endian words: one's complement sums commute with byte swapping (RFC 1071
+ * section 2B). */
+LV_INLINE u16 lv_csum_of_memory(u64 acc)
+{
+    acc = (acc & 0xffffffff) + (acc >> 32);
+    acc = (acc & 0xffffffff) + (acc >> 32);
+    return lv_be16(lv_csum_fold(((u32)acc & 0xffff) + ((u32)acc >> 16)));
+}
+
 #ifdef __bpf__
-/* Sum of len bytes, a multiple of 4 and at most 512: bpf_csum_diff() sums in memory order. */
+enum { LV_CSUM_MAX_BYTES = 64 };
+
+/* Sum of len bytes, a multiple of 4 and at most LV_CSUM_MAX_BYTES, on top of `sum`. */
 LV_INLINE u32 lv_csum_bytes(const u8 *p, u32 len, u32 sum)
 {
-    u32 acc = (u32)bpf_csum_diff(0, 0, (__be32 *)p, len, 0);
-    u16 folded = lv_csum_fold((acc & 0xffff) + (acc >> 16));
+    u64 acc = 0;
+    u32 at;
 
-    return sum + (u16)(folded << 8 | folded >> 8);
+    LV_ROLLED
+    for (at = 0; at < LV_CSUM_MAX_BYTES && at < len; at += 4)
+        acc += lv_load32(p + at);
+    return sum + lv_csum_of_memory(acc);
 }
 #else
 /* Sum of len bytes on top of `sum`. An odd length stands for a zero byte behind the data, so only the last piece of a
@@ -40,7 +54,7 @@ LV_INLINE u32 lv_csum_bytes(const u8 *p, u32 len, u32 sum)
     u64 w;
 
     while (len >= 8) {
-        lv_copy(&w, p, 8);
+        w = lv_load64(p);
         acc += w;
         acc += acc < w; /* end-around carry */
         p += 8;
@@ -53,13 +67,7 @@ LV_INLINE u32 lv_csum_bytes(const u8 *p, u32 len, u32 sum)
         acc += w;
         acc += acc < w;
     }
-    /* acc is a sum of words in memory order; one's complement sums commute with byte swapping (RFC 1071, 2B). */
-    acc = (acc & 0xffffffff) + (acc >> 32);
-    acc = (acc & 0xffffffff) + (acc >> 32);
-    u16 folded = lv_csum_fold((u32)acc);
-    u8 *f = (u8 *)&folded;
-
-    return sum + ((u32)f[0] << 8 | f[1]);
+    return sum + lv_csum_of_memory(acc);
 }
 #endif
 

@@ -88,23 +88,26 @@ LV_INLINE void lv_cookie_decode(u8 family, u8 low, struct lv_cookie_bits *b)
 LV_INLINE u32 lv_cookie_mac(const struct lv_cookie_key *k, u8 family, const struct lv_addr *src,
                             const struct lv_addr *dst, u16 sport, u16 dport, u32 client_isn, u8 low)
 {
-    u8 m[48];
-    u32 n = family == 4 ? 4 : 16;
-    u64 h;
+    struct lv_sipstate s;
+    u64 word[6], h;
+    u32 n = 0, i;
 
+    /* The message is what the bytes of a packet would be: addresses, ports, ISN, option bits, epoch. */
     if (family == 4) {
-        lv_copy(m, &src->b[12], 4);
-        lv_copy(m + 4, &dst->b[12], 4);
+        word[n++] = lv_sip_pair(lv_load32(&src->b[12]), lv_load32(&dst->b[12]));
     } else {
-        lv_copy(m, src->b, 16);
-        lv_copy(m + 16, dst->b, 16);
+        word[n++] = lv_get64le(src->b);
+        word[n++] = lv_get64le(src->b + 8);
+        word[n++] = lv_get64le(dst->b);
+        word[n++] = lv_get64le(dst->b + 8);
     }
-    lv_put16(m + 2 * n, sport);
-    lv_put16(m + 2 * n + 2, dport);
-    lv_put32(m + 2 * n + 4, client_isn);
-    lv_put32(m + 2 * n + 8, (u32)low << 24);
-    lv_put32(m + 2 * n + 12, k->epoch);
-    h = lv_siphash(&k->key, m, 2 * n + 16);
+    word[n++] = lv_sip_pair(lv_be32((u32)sport << 16 | dport), lv_be32(client_isn));
+    word[n++] = lv_sip_pair(lv_be32((u32)low << 24), lv_be32(k->epoch));
+    lv_sip_begin(&s, &k->key);
+    LV_ROLLED
+    for (i = 0; i < n && i < 6; i++)
+        lv_sip_word(&s, word[i]);
+    h = lv_sip_end(&s, 0, 8 * n);
     return (u32)(h >> 40) << 8 | low;
 }
 
@@ -167,6 +170,12 @@ LV_INLINE u32 lv_cookie_make(const struct lv_cookie_keys *ks, u8 family, const s
     const struct lv_cookie_key *k = &ks->slot[ks->current & 1];
 
     return lv_cookie_mac(k, family, src, dst, sport, dport, client_isn, lv_cookie_encode(family, b, k->epoch));
+}
+
+/* Is any cookie out that is still good? Half-open entries are good for no longer. */
+LV_INLINE int lv_cookies_out(const struct lv_cookie_keys *ks)
+{
+    return (ks->slot[0].valid && ks->slot[0].issued) || (ks->slot[1].valid && ks->slot[1].issued);
 }
 
 /* Check a cookie. Returns LV_R_COOKIE_ACCEPTED and fills `b` if it is ours and valid, else the reason why not. The

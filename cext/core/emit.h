@@ -107,14 +107,15 @@ LV_INLINE u32 lv_segment_write(u8 *p, const struct lv_segment *s)
 
     if (s->family == 4) {
         t = p + 20;
+        u32 sum = 0x4500 + 20 + tcp_len + 0x4000 + ((u32)s->ttl << 8);
+
         lv_put32(p, 0x45000000u | (20 + tcp_len));
         lv_put32(p + 4, 0x00004000u); /* DF, and so ID 0: RFC 6864 section 4.1 */
         p[8] = s->ttl;
         p[9] = LV_IPPROTO_TCP;
-        lv_put16(p + 10, 0);
+        lv_put16(p + 10, (u16)~lv_csum_fold(sum + lv_pseudo_sum(4, &s->src, &s->dst, LV_IPPROTO_TCP, 0)));
         lv_copy(p + 12, &s->src.b[12], 4);
         lv_copy(p + 16, &s->dst.b[12], 4);
-        lv_put16(p + 10, (u16)~lv_csum_fold(lv_csum_bytes(p, 20, 0)));
     } else {
         t = p + 40;
         lv_put32(p, 0x60000000u);

@@ -119,6 +119,9 @@ LV_STEP lv_opts_step(u32 turn, void *state)
     return 0;
 }
 
+/* NOP, NOP, timestamps of ten bytes. */
+enum { LV_OPTS_TIMESTAMP = LV_OPT_NOP << 24 | LV_OPT_NOP << 16 | LV_OPT_TS << 8 | 10 };
+
 /* Read the options between tcp + 20 and tcp + header_len (20..60; the caller has checked that they are in the buffer; in
  * BPF the buffer is a copy of LV_TCP_COPY_BYTES). `syn`: the options that only a SYN may carry are looked at. */
 LV_INLINE void lv_opts_read(struct lv_opts *o, const u8 *tcp, u32 header_len, int syn)
@@ -126,6 +129,10 @@ LV_INLINE void lv_opts_read(struct lv_opts *o, const u8 *tcp, u32 header_len, in
     struct lv_opts_walk walk = {o, tcp, 20, header_len, (u32)syn};
 
     lv_opts_clear(o);
+    if (header_len == 32 && lv_get32(tcp + 20) == LV_OPTS_TIMESTAMP) { /* nearly every segment: RFC 7323 appendix A */
+        lv_opt_read(o, tcp + 22, 22, LV_OPT_TS, 10, (u32)syn);
+        return;
+    }
     lv_loop(LV_OPTIONS_MAX_BYTES, lv_opts_step, &walk);
 }
 

@@ -416,8 +416,8 @@ LV_INLINE u32 lv_pseudo_sum(u8 family, const struct lv_addr *src, const struct l
 {
     u32 sum = proto, i;
 
-    for (i = family == 4 ? 12 : 0; i < 16; i += 2)
-        sum += (u32)lv_get16(&src->b[i]) + lv_get16(&dst->b[i]);
+    for (i = family == 4 ? 12 : 0; i < 16; i += 4)
+        sum = lv_csum_add32(lv_csum_add32(sum, lv_get32(&src->b[i])), lv_get32(&dst->b[i]));
     return lv_csum_add32(sum, len);
 }
 

@@ -29,10 +29,48 @@ struct lv_sipkey {
         v2 = LV_ROTL64(v2, 32);                                                                                        \
     } while (0)
 
-LV_INLINE u64 lv_get64le(const u8 *p)
+/* The state between two words of the message. */
+struct lv_sipstate {
+    u64 v0, v1, v2, v3;
+};
+
+LV_INLINE void lv_sip_begin(struct lv_sipstate *s, const struct lv_sipkey *key)
 {
-    return (u64)p[0] | (u64)p[1] << 8 | (u64)p[2] << 16 | (u64)p[3] << 24 | (u64)p[4] << 32 | (u64)p[5] << 40 |
-           (u64)p[6] << 48 | (u64)p[7] << 56;
+    s->v0 = key->k0 ^ 0x736f6d6570736575ULL;
+    s->v1 = key->k1 ^ 0x646f72616e646f6dULL;
+    s->v2 = key->k0 ^ 0x6c7967656e657261ULL;
+    s->v3 = key->k1 ^ 0x7465646279746573ULL;
+}
+
+/* Eight bytes of the message, the first one lowest. */
+LV_INLINE void lv_sip_word(struct lv_sipstate *s, u64 word)
+{
+    s->v3 ^= word;
+    LV_SIPROUND(s->v0, s->v1, s->v2, s->v3);
+    LV_SIPROUND(s->v0, s->v1, s->v2, s->v3);
+    s->v0 ^= word;
+}
+
+/* Two numbers as they stand in memory, one after the other, as a word of the message. */
+LV_INLINE u64 lv_sip_pair(u32 first, u32 second)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return (u64)second << 32 | first;
+#else
+    return (u64)__builtin_bswap32(second) << 32 | __builtin_bswap32(first);
+#endif
+}
+
+/* `last`: the up to seven bytes that are left; `len`: bytes of the whole message. */
+LV_INLINE u64 lv_sip_end(struct lv_sipstate *s, u64 last, u32 len)
+{
+    lv_sip_word(s, last | (u64)len << 56);
+    s->v2 ^= 0xff;
+    LV_SIPROUND(s->v0, s->v1, s->v2, s->v3);
+    LV_SIPROUND(s->v0, s->v1, s->v2, s->v3);
+    LV_SIPROUND(s->v0, s->v1, s->v2, s->v3);
+    LV_SIPROUND(s->v0, s->v1, s->v2, s->v3);
+    return s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
 }
 
 /* Hash of `len` bytes; len is at most LV_SIPHASH_MAX_BYTES so that the loop is bounded for the BPF verifier. */
@@ -40,31 +78,16 @@ enum { LV_SIPHASH_MAX_BYTES = 64 };
 
 LV_INLINE u64 lv_siphash(const struct lv_sipkey *key, const u8 *data, u32 len)
 {
-    u64 v0 = key->k0 ^ 0x736f6d6570736575ULL, v1 = key->k1 ^ 0x646f72616e646f6dULL;
-    u64 v2 = key->k0 ^ 0x6c7967656e657261ULL, v3 = key->k1 ^ 0x7465646279746573ULL;
-    u64 last = (u64)len << 56;
+    struct lv_sipstate s;
     u32 words = len / 8, i;
+    u64 last = 0;
 
-    for (i = 0; i < words && i < LV_SIPHASH_MAX_BYTES / 8; i++) {
-        u64 m = lv_get64le(data + 8 * i);
-
-        v3 ^= m;
-        LV_SIPROUND(v0, v1, v2, v3);
-        LV_SIPROUND(v0, v1, v2, v3);
-        v0 ^= m;
-    }
+    lv_sip_begin(&s, key);
+    for (i = 0; i < words && i < LV_SIPHASH_MAX_BYTES / 8; i++)
+        lv_sip_word(&s, lv_get64le(data + 8 * i));
     for (i = 0; i < (len & 7); i++)
         last |= (u64)data[8 * words + i] << (8 * i);
-    v3 ^= last;
-    LV_SIPROUND(v0, v1, v2, v3);
-    LV_SIPROUND(v0, v1, v2, v3);
-    v0 ^= last;
-    v2 ^= 0xff;
-    LV_SIPROUND(v0, v1, v2, v3);
-    LV_SIPROUND(v0, v1, v2, v3);
-    LV_SIPROUND(v0, v1, v2, v3);
-    LV_SIPROUND(v0, v1, v2, v3);
-    return v0 ^ v1 ^ v2 ^ v3;
+    return lv_sip_end(&s, last, len);
 }
 
 #endif
