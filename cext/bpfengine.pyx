@@ -57,6 +57,7 @@ cdef extern from "bpf/loader.h" nogil:
         u8 pass_full
         u8 lists
         u8 listed
+        u8 watches
 
     struct lv_handover:
         u32 len
@@ -66,6 +67,9 @@ cdef extern from "bpf/loader.h" nogil:
         u16 vlan_tci
 
     struct lv_half:
+        pass
+
+    struct lv_half_tags:
         pass
 
     struct lv_half_sets:
@@ -128,13 +132,15 @@ cdef extern from "bpf/kernelflows.h" nogil:
     void lv_kernel_sweep(lv_kernel_flows *kf)
 
 cdef extern from "bpf/sharedstate.h" nogil:
-    void lv_shared_adopt(lv_worker *w, lv_half *half, u32 sets_mask, u64 seed, lv_learned *learned)
+    void lv_shared_adopt(
+        lv_worker *w, lv_half *half, lv_half_tags *tags, u32 sets_mask, u64 seed, lv_learned *learned
+    )
     void lv_shared_guards(lv_worker *w, void *map)
     size_t lv_shared_guards_bytes()
     void lv_shared_sources(lv_worker *w, void *map, u32 sets_mask, const lv_sipkey *key)
     void lv_shared_keys_take_all(lv_worker *w, void *map)
     void lv_shared_keys_follow(lv_worker *w, void *map)
-    void lv_shared_services(const lv_worker *w, void *map, u32 which)
+    int lv_shared_services(const lv_worker *w, void *map, u32 which)
     u32 lv_shared_lists(const lv_worker *w, void *map, u32 which)
     size_t lv_shared_lists_bytes()
     u32 lv_shared_offered_window(const lv_worker *w)
@@ -190,8 +196,8 @@ cdef class BpfEngine:
     cdef void *services
     cdef void *lists
     cdef void *halves
+    cdef void *tags
     cdef void *learned
-    cdef size_t halves_bytes
     cdef u8 *buffer
     cdef bint opened
     cdef bint stopping
@@ -224,7 +230,7 @@ cdef class BpfEngine:
         self.attachment.link_fd = -1
         self.ring = NULL
         self.settings = NULL
-        self.keys = self.services = self.lists = self.halves = self.learned = NULL
+        self.keys = self.services = self.lists = self.halves = self.tags = self.learned = NULL
         self.buffer = NULL
         self.dataplane = dataplane
         self.worker = dataplane.worker(0)
@@ -272,12 +278,12 @@ cdef class BpfEngine:
 
     cdef void share(self, int late_ms, bint fail_open) except *:
         """Map the memory that the programs use, and make the data plane use it too."""
-        self.halves_bytes = <size_t>self.loader.half_sets * sizeof(lv_half_sets)
         self.settings = <lv_bpf_config *>self._map(b"lv_config", sizeof(lv_bpf_config))
         self.keys = self._map(b"lv_keys", lv_shared_keys_bytes())
         self.services = self._map(b"lv_service_tables", 2 * lv_shared_services_bytes())
         self.lists = self._map(b"lv_list_tables", 2 * lv_shared_lists_bytes())
-        self.halves = self._map(b"lv_halfopen", self.halves_bytes)
+        self.halves = self._map(b"lv_halfopen", <size_t>self.loader.half_sets * sizeof(lv_half_sets))
+        self.tags = self._map(b"lv_half_tags", <size_t>self.loader.half_sets * sizeof(lv_half_tags))
         self.learned = self._map(b"lv_learned", LV_LEARNED_ENTRIES * sizeof(lv_learned))
         if self.settings.half_seed == 0:  # new maps: not a predecessor's
             self.settings.half_seed = int.from_bytes(os.urandom(8), "little") | 1
@@ -290,8 +296,8 @@ cdef class BpfEngine:
         self.settings.late_ns = <u64>late_ms * 1000000
         self.settings.fail_open = fail_open
         lv_shared_adopt(
-            self.worker, <lv_half *>self.halves, self.loader.half_sets - 1, self.settings.half_seed,
-            <lv_learned *>self.learned,
+            self.worker, <lv_half *>self.halves, <lv_half_tags *>self.tags, self.loader.half_sets - 1,
+            self.settings.half_seed, <lv_learned *>self.learned,
         )
         lv_shared_guards(self.worker, self._map(b"lv_guards", lv_shared_guards_bytes()))
         lv_shared_sources(
@@ -326,7 +332,8 @@ cdef class BpfEngine:
     def publish_services(self):
         """Hand the data plane's services to the programs: into the table that is not in use, then swap."""
         cdef u32 other = (self.settings.services ^ 1) & 1
-        lv_shared_services(self.worker, self.services, other)
+        if lv_shared_services(self.worker, self.services, other):
+            self.settings.watches = True  # for good: a handshake may be on its way when the last such service goes
         self.settings.services = other
 
     def publish_lists(self):

@@ -152,8 +152,12 @@ cdef extern from "core/engine.h" nogil:
     struct lv_half:
         u8 flags
 
+    struct lv_half_tags:
+        pass
+
     struct lv_halfopen:
         lv_half *entry
+        lv_half_tags *tags
         u64 seed
         u32 sets_mask
         u32 used
@@ -413,7 +417,8 @@ def memory_bytes(config):
     """Bytes of memory by table."""
     return {
         "flows": config.flows * sizeof(lv_flow) + 4 * _power_of_two(config.flows),
-        "half_open": config.workers * _half_entries(config) * sizeof(lv_half),
+        "half_open": config.workers * _half_entries(config) // LV_HALF_WAYS
+        * (LV_HALF_WAYS * sizeof(lv_half) + sizeof(lv_half_tags)),
         "timers": config.workers * LV_SYN_STAGES * _syn_timers(config) * sizeof(lv_timer),
         "hold": config.hold_total_bytes // LV_HOLD_BLOCK_BYTES * LV_HOLD_BLOCK_BYTES,
         "learned": _LEARNED_BYTES,
@@ -600,6 +605,8 @@ cdef class Dataplane:
         w.index = index
         w.half.entry = <lv_half *>_zeroed(self.half_entries, sizeof(lv_half))
         self.owned.append(<size_t>w.half.entry)
+        w.half.tags = <lv_half_tags *>_zeroed(self.half_entries // LV_HALF_WAYS, sizeof(lv_half_tags))
+        self.owned.append(<size_t>w.half.tags)
         w.half.sets_mask = self.half_entries // LV_HALF_WAYS - 1
         w.half.seed = secrets.randbits(64)
         for i in range(LV_SYN_STAGES):

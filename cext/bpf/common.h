@@ -53,6 +53,14 @@ struct {
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1); /* as many as lv_halfopen */
+    __uint(map_flags, BPF_F_MMAPABLE);
+    __type(key, u32);
+    __type(value, struct lv_half_tags);
+} lv_half_tags SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
     __uint(max_entries, LV_LEARNED_ENTRIES / LV_LEARNED_WAYS);
     __uint(map_flags, BPF_F_MMAPABLE);
     __type(key, u32);
@@ -101,6 +109,7 @@ struct lv_scratch {
     struct lv_opts opts;
     struct lv_segment segment;
     struct lv_ether back;
+    struct lv_half half;
     u8 frame[192];
 };
 
@@ -144,6 +153,18 @@ LV_INLINE void lv_count(u32 service, u32 which)
         c->n[which]++;
     if (which < LV_R_COUNT)
         lv_tap_tell(which);
+}
+
+/* A packet that is consumed, and what it was, in one look. */
+LV_INLINE void lv_count_both(u32 service, enum lv_reason r, enum lv_event e)
+{
+    struct lv_counters *c = bpf_map_lookup_elem(&lv_counts, &service);
+
+    if (c && (u32)r < LV_R_COUNT && (u32)e < LV_REASONS_AND_EVENTS - LV_R_COUNT) {
+        c->n[r]++;
+        c->n[LV_R_COUNT + e]++;
+    }
+    lv_tap_tell(r);
 }
 
 LV_INLINE void lv_count_ev(u32 service, enum lv_event e)
@@ -225,12 +246,28 @@ LV_INLINE int lv_protects(const struct lv_services *services, u32 service)
     return lv_guard_protects(sv, sv->protect == LV_PROTECT_AUTO ? bpf_map_lookup_elem(&lv_guards, &service) : 0);
 }
 
-/* The set of a key in the half-open cache. */
-LV_INLINE struct lv_half_sets *lv_halves(const struct lv_bpf_config *config, const struct lv_key *key)
+/* The set of a key in the half-open cache; 0 if there is none, which cannot be. */
+LV_INLINE int lv_halves(const struct lv_bpf_config *config, const struct lv_key *key, struct lv_half_set *found)
 {
-    u32 set = lv_half_index(config->half_seed, key) & config->half_sets_mask;
+    u64 hash = lv_half_hash(config->half_seed, key);
+    u32 set = lv_half_index(hash) & config->half_sets_mask;
+    struct lv_half_sets *entries = bpf_map_lookup_elem(&lv_halfopen, &set);
+    struct lv_half_tags *tags = bpf_map_lookup_elem(&lv_half_tags, &set);
 
-    return bpf_map_lookup_elem(&lv_halfopen, &set);
+    if (!entries || !tags)
+        return 0;
+    found->way = entries->way;
+    found->tags = tags;
+    found->tag = lv_half_tag(hash);
+    return 1;
+}
+
+/* The half-open entry of a key, if there is one. */
+LV_INLINE struct lv_half *lv_half_of(const struct lv_bpf_config *config, const struct lv_key *key)
+{
+    struct lv_half_set set;
+
+    return lv_halves(config, key, &set) ? lv_half_find(&set, key) : 0;
 }
 
 /* Copy a TCP header into a buffer that may be indexed. 0 if it is not in reach. */

@@ -79,47 +79,30 @@ __noinline int lv_turn_round(struct xdp_md *ctx)
     return len && !bpf_xdp_store_bytes(ctx, 0, s->frame, len);
 }
 
-/* Stage: choose the answer of a new entry. Returns 0 if there is none. */
-__noinline int lv_gate_fill(struct lv_half *e)
+/* Stage: make the entry that answers a new SYN, in the scratch. Returns 0 if there is none. */
+__noinline int lv_gate_fill(void)
 {
     const struct lv_bpf_config *config = lv_first(&lv_config);
     const struct lv_cookie_keys *keys = lv_first(&lv_keys);
     struct lv_scratch *s = lv_first(&lv_scratch);
+    struct lv_synack_env env = {keys, 0, 0, 0};
     const struct lv_services *services;
     struct lv_learned_sets *learned;
     u32 server;
 
-    if (!config || !keys || !s || !e)
+    if (!config || !keys || !s)
         return 0;
     services = lv_services_now(config);
     server = lv_learned_index(&s->key.server, s->key.sport);
     learned = bpf_map_lookup_elem(&lv_learned, &server);
     if (!services || !learned)
         return 0;
-    {
-        struct lv_synack_env env = {keys, learned->way, lv_now_ms(s->now_ns), config->ts_offset};
-
-        lv_half_fill(e, &s->k, &s->key, &s->opts, lv_service_at(services, s->service), &s->back, &env);
-    }
-    e->service = (u16)s->service;
+    env.learned = learned->way;
+    env.now_ms = lv_now_ms(s->now_ns);
+    env.ts_offset = config->ts_offset;
+    lv_half_fill(&s->half, &s->k, &s->key, &s->opts, lv_service_at(services, s->service), &s->back, &env);
+    s->half.service = (u16)s->service;
     return 1;
-}
-
-/* The entry that answers this SYN: the one it made before, or a new one; or one that is watched, and waits. */
-LV_INLINE struct lv_half *lv_entry_for(struct lv_scratch *s, const struct lv_bpf_config *config)
-{
-    u32 now_ms = lv_now_ms(s->now_ns);
-    struct lv_half_sets *halves = lv_halves(config, &s->key);
-    struct lv_half *e;
-
-    if (!halves)
-        return 0;
-    e = lv_half_find(halves->way, &s->key);
-    if (lv_watch_waits(e, &s->k.tcp, now_ms) || lv_half_answers(e, &s->k.tcp, now_ms))
-        return e;
-    if (!e)
-        e = lv_half_place(halves->way, now_ms);
-    return lv_gate_fill(e) ? e : 0;
 }
 
 /* Stage: is the checksum of a segment without data right, or left to a NIC that does not exist (CHECKSUM_PARTIAL on veth)? */
@@ -160,8 +143,11 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
     struct lv_scratch *s = lv_first(&lv_scratch);
     const struct lv_services *services;
     const struct lv_service *sv;
+    struct lv_half_set set;
     struct lv_half *e;
-    int is_signed;
+    u16 window;
+    u32 now_ms;
+    int is_signed, answers;
 
     if (!config || !keys || !s || data + LV_ETHERNET_BYTES > end)
         return XDP_DROP;
@@ -169,6 +155,7 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
     if (!services)
         return XDP_DROP;
     sv = &services->service[s->service & (LV_SERVICES_MAX - 1)];
+    window = sv->window_zero ? 0 : (u16)config->offered_window;
     lv_count_ev(s->service, LV_E_SYN_RECEIVED);
     is_signed = lv_read_options(1);
     if (!lv_gate_believes_checksum())
@@ -178,18 +165,23 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
     if (lv_daemon_is_late(config, s->now_ns)) /* nobody would keep the promise */
         return config->fail_open ? lv_gate_pass(s->service) : lv_gate_drop(s->service, LV_R_NO_DAEMON);
     lv_ether_make(&s->back, LV_OUTSIDE, data + 6, data, lv_tags_pack(&s->k), s->k.tci, 1);
-    e = lv_entry_for(s, config);
-    if (!e)
+    now_ms = lv_now_ms(s->now_ns);
+    if (!lv_halves(config, &s->key, &set))
         return XDP_DROP;
-    if (lv_is_watched(e))
+    e = lv_half_find(&set, &s->key);
+    if (lv_watch_waits(e, &s->k.tcp, now_ms))
         return lv_gate_drop(s->service, LV_R_SYN_WATCHED);
     if (!keys->slot[keys->current & 1].issued)
         keys->slot[keys->current & 1].issued = 1;
-    lv_synack_segment(e, sv->window_zero ? 0 : (u16)config->offered_window, &s->segment);
+    answers = lv_half_answers(e, &s->k.tcp, now_ms);
+    if (!answers && !lv_gate_fill())
+        return XDP_DROP;
+    lv_synack_segment(answers ? e : &s->half, window, &s->segment);
     if (!lv_turn_round(ctx))
         return lv_gate_drop(s->service, LV_R_NOT_CHANGED);
-    lv_count_ev(s->service, LV_E_SYNACK_SENT);
-    lv_count(s->service, LV_R_SYN_ANSWERED);
+    if (!answers) /* after the answer: as lv_gate_syn() in gate.h */
+        *(e ? e : lv_half_place(&set, now_ms)) = s->half;
+    lv_count_both(s->service, LV_R_SYN_ANSWERED, LV_E_SYNACK_SENT);
     return XDP_TX;
 }
 
@@ -212,14 +204,12 @@ __noinline int lv_gate_opened(int closed)
 {
     const struct lv_bpf_config *config = lv_first(&lv_config);
     struct lv_scratch *s = lv_first(&lv_scratch);
-    struct lv_half_sets *halves;
     struct lv_conn c = {};
     struct lv_half *e;
 
     if (!config || !s)
         return 0;
-    halves = lv_halves(config, &s->key);
-    e = halves ? lv_half_find(halves->way, &s->key) : 0;
+    e = lv_half_of(config, &s->key);
     if (!lv_watch_proves(e, &s->k.tcp))
         return 0;
     if (closed)
@@ -241,12 +231,10 @@ __noinline int lv_gate_proves(void)
 {
     const struct lv_bpf_config *config = lv_first(&lv_config);
     const struct lv_scratch *s = lv_first(&lv_scratch);
-    struct lv_half_sets *halves;
 
     if (!config || !s || (s->k.tcp.flags & (LV_SYN | LV_ACK)) != LV_ACK)
         return 0;
-    halves = lv_halves(config, &s->key);
-    if (halves && lv_half_proves(lv_half_find(halves->way, &s->key), &s->k.tcp, config->offered_window))
+    if (lv_half_proves(lv_half_of(config, &s->key), &s->k.tcp, config->offered_window))
         return 1;
     return lv_gate_cookie() == LV_R_COOKIE_ACCEPTED;
 }
@@ -318,7 +306,7 @@ __noinline int lv_gate_watch(struct xdp_md *ctx, int closed)
 {
     const struct lv_bpf_config *config = lv_first(&lv_config);
     struct lv_scratch *s = lv_first(&lv_scratch);
-    struct lv_half_sets *halves;
+    struct lv_half_set set;
     struct lv_guard *guard;
     struct lv_half *e;
     u32 now_ms;
@@ -327,12 +315,11 @@ __noinline int lv_gate_watch(struct xdp_md *ctx, int closed)
     if (!config || !s)
         return XDP_PASS;
     guard = bpf_map_lookup_elem(&lv_guards, &s->service);
-    halves = lv_halves(config, &s->key);
-    if (!guard || !halves)
+    if (!guard || !lv_halves(config, &s->key, &set))
         return XDP_PASS;
     now_ms = lv_now_ms(s->now_ns);
     flags = s->k.tcp.flags;
-    e = lv_half_find(halves->way, &s->key);
+    e = lv_half_find(&set, &s->key);
     if ((flags & (LV_SYN | LV_ACK)) == LV_SYN) {
         /* Protection needs a daemon: without one it does not begin. */
         if (lv_half_answers(e, &s->k.tcp, now_ms) ||
@@ -341,7 +328,7 @@ __noinline int lv_gate_watch(struct xdp_md *ctx, int closed)
         if (closed)
             bpf_map_delete_elem(&lv_flows, &s->key);
         lv_read_options(1);
-        lv_watch_syn(e ? e : lv_half_place(halves->way, now_ms), &s->key, &s->k.tcp, &s->opts, now_ms);
+        lv_watch_syn(e ? e : lv_half_place(&set, now_ms), &s->key, &s->k.tcp, &s->opts, now_ms);
         lv_count_ev(s->service, LV_E_SYN_RECEIVED);
         lv_count_ev(s->service, LV_E_WATCHED);
         return lv_gate_pass(s->service);
@@ -359,16 +346,13 @@ __noinline int lv_gate_watch(struct xdp_md *ctx, int closed)
 __noinline int lv_gate_ack(struct xdp_md *ctx, int known)
 {
     const struct lv_bpf_config *config = lv_first(&lv_config);
+    const struct lv_cookie_keys *keys = lv_first(&lv_keys);
     struct lv_scratch *s = lv_first(&lv_scratch);
-    struct lv_half_sets *halves;
     enum lv_reason reason;
 
-    if (!config || !s)
+    if (!config || !keys || !s)
         return XDP_DROP;
-    halves = lv_halves(config, &s->key);
-    if (!halves)
-        return XDP_DROP;
-    if (lv_half_proves(lv_half_find(halves->way, &s->key), &s->k.tcp, config->offered_window))
+    if (lv_cookies_out(keys) && lv_half_proves(lv_half_of(config, &s->key), &s->k.tcp, config->offered_window))
         return lv_gate_admit(ctx);
     reason = (enum lv_reason)lv_gate_cookie();
     if (reason == LV_R_COOKIE_ACCEPTED)
@@ -377,8 +361,8 @@ __noinline int lv_gate_ack(struct xdp_md *ctx, int known)
         return XDP_PASS;
     if (config->fail_open && lv_daemon_is_late(config, s->now_ns)) /* opened while nobody was at work */
         return lv_gate_pass(s->service);
-    lv_count_ev(s->service, LV_E_COOKIE_BAD);
-    return lv_gate_drop(s->service, reason);
+    lv_count_both(s->service, reason, LV_E_COOKIE_BAD);
+    return XDP_DROP;
 }
 
 enum { LV_GIVES_WAY = -1 };
@@ -424,7 +408,6 @@ LV_INLINE int lv_gate_new(struct xdp_md *ctx, struct lv_scratch *s, const struct
                           const struct lv_services *services, int closed)
 {
     u8 flags = s->k.tcp.flags;
-    struct lv_half_sets *halves;
 
     if (!lv_service_at(services, s->service)->protect || lv_is_excepted(services, &s->k, &s->key.client)) {
         if (closed && (flags & LV_SYN)) /* the server answers this one itself: the old numbers mean nothing to it */
@@ -438,15 +421,14 @@ LV_INLINE int lv_gate_new(struct xdp_md *ctx, struct lv_scratch *s, const struct
     if ((flags & (LV_SYN | LV_ACK)) == LV_SYN)
         return lv_gate_syn(ctx);
     if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK) {
-        if (lv_gate_opened(closed)) /* its handshake began before protection did */
+        if (config->watches && lv_gate_opened(closed)) /* its handshake began before protection did */
             return lv_gate_pass(s->service);
         return lv_gate_ack(ctx, 0);
     }
     if ((flags & LV_RST) && lv_gate_proves())
         return lv_hand_over(ctx, s->service);
-    halves = lv_halves(config, &s->key);
-    if ((flags & LV_RST) && halves)
-        lv_half_reset(lv_half_find(halves->way, &s->key), &s->k.tcp);
+    if (flags & LV_RST)
+        lv_half_reset(lv_half_of(config, &s->key), &s->k.tcp);
     return lv_gate_drop(s->service, LV_R_NO_FLOW);
 }
 

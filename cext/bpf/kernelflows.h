@@ -151,7 +151,7 @@ static void lv_kernel_catch(struct lv_kernel_flows *kf, const struct lv_frame *f
  * segments, which may be right behind its first, are proved too. */
 LV_INLINE void lv_kernel_proved(struct lv_worker *w, const struct lv_key *key)
 {
-    struct lv_half *e = lv_half_find(lv_half_set(&w->half, key), key);
+    struct lv_half *e = lv_half_of(w, key);
 
     if (e)
         e->flags = 0;

@@ -155,7 +155,8 @@ static int lv_loader_pin_maps(struct lv_loader *l, struct bpf_object *object)
             continue;
         if (!strcmp(name, "lv_flows") && (error = bpf_map__set_max_entries(map, l->flows)))
             return error;
-        if (!strcmp(name, "lv_halfopen") && (error = bpf_map__set_max_entries(map, l->half_sets)))
+        if ((!strcmp(name, "lv_halfopen") || !strcmp(name, "lv_half_tags")) &&
+            (error = bpf_map__set_max_entries(map, l->half_sets)))
             return error;
         if (!strcmp(name, "lv_sources") && (error = bpf_map__set_max_entries(map, l->source_sets)))
             return error;

@@ -38,7 +38,8 @@ enum {
 #define LV_BPF_MAPS(X)                                                                                                 \
     X(lv_flows, 1, 0)                                                                                                  \
     X(lv_learned, 1, 0)                                                                                                \
-    X(lv_halfopen, 2, 0)                                                                                               \
+    X(lv_halfopen, 3, 0)                                                                                               \
+    X(lv_half_tags, 1, 0)                                                                                              \
     X(lv_handovers, 1, 0)                                                                                              \
     X(lv_sources, 1, 0)                                                                                                \
     X(lv_keys, 1, 0)                                                                                                   \
@@ -68,6 +69,8 @@ struct lv_bpf_config {
     u8 pass_full; /* half of the table are connections that are only known: no more of them */
     u8 lists;     /* which of the two tables of listed sources counts */
     u8 listed;    /* it has entries */
+    u8 watches;   /* there is, or was, a service with `protect: auto`: handshakes may be watched */
+    u8 pad[7];
 };
 
 struct lv_half_sets {

@@ -12,10 +12,11 @@
 #include "maps.h"
 
 /* The worker uses the maps' memory instead of its own. What it had is freed with the data plane. */
-static void lv_shared_adopt(struct lv_worker *w, struct lv_half *half, u32 sets_mask, u64 seed,
-                            struct lv_learned *learned)
+static void lv_shared_adopt(struct lv_worker *w, struct lv_half *half, struct lv_half_tags *tags, u32 sets_mask,
+                            u64 seed, struct lv_learned *learned)
 {
     w->half.entry = half;
+    w->half.tags = tags;
     w->half.sets_mask = sets_mask;
     w->half.seed = seed;
     w->half.cursor = 0;
@@ -80,11 +81,13 @@ static void lv_shared_keys_follow(struct lv_worker *w, void *map)
     lv_shared_keys_out(w);
 }
 
-/* Copy the services into one of the two tables in the map. */
-static void lv_shared_services(const struct lv_worker *w, void *map, u32 which)
+/* Copy the services into one of the two tables in the map; returns whether there is one with `protect: auto`. */
+static int lv_shared_services(const struct lv_worker *w, void *map, u32 which)
 {
     const struct lv_services *from = lv_services_of(w);
     struct lv_services_flat *to = (struct lv_services_flat *)map + which;
+    int watches = 0;
+    u32 i;
 
     to->intervals = LV_MIN(from->intervals, (u32)LV_INTERVALS_MAX);
     to->rules = LV_MIN(from->rules, (u32)LV_RULES_MAX);
@@ -97,6 +100,9 @@ static void lv_shared_services(const struct lv_worker *w, void *map, u32 which)
     __builtin_memcpy(to->rule, from->rule, to->rules * sizeof(to->rule[0]));
     __builtin_memcpy(to->service, from->service, sizeof(to->service));
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    for (i = 0; i < LV_SERVICES_MAX; i++)
+        watches |= from->service[i].protect == LV_PROTECT_AUTO;
+    return watches;
 }
 
 /* Copy the lists of sources into one of the two tables in the map; returns the number of their spans. */

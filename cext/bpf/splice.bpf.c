@@ -179,18 +179,17 @@ __noinline int lv_splice_watch(struct __sk_buff *skb, u32 service)
     const struct lv_services *services;
     struct lv_learned_sets *learned;
     struct lv_server_options so;
-    struct lv_half_sets *halves;
+    struct lv_half_set set;
     u32 now_ms, server;
     u8 asked;
 
     if (!config || !s)
         return 1;
     services = lv_services_now(config);
-    halves = lv_halves(config, &s->key);
-    if (!services || !halves)
+    if (!services || !lv_halves(config, &s->key, &set))
         return 1;
     now_ms = lv_now_ms(s->now_ns);
-    switch (lv_watch_server(halves->way, &s->key, &s->k.tcp, lv_protects(services, service), now_ms)) {
+    switch (lv_watch_server(&set, &s->key, &s->k.tcp, lv_protects(services, service), now_ms)) {
     case LV_WATCH_NOT: return 0;
     case LV_WATCH_REFUSED: lv_count_ev(service, LV_E_WATCHED_DONE); return 1;
     case LV_WATCH_SYNACK: break;
@@ -202,7 +201,7 @@ __noinline int lv_splice_watch(struct __sk_buff *skb, u32 service)
         return 1;
     lv_read_options(1);
     lv_watch_options(&s->k.tcp, &s->opts, &so);
-    asked = lv_watch_asked(lv_half_find(halves->way, &s->key), &s->k.tcp, &so);
+    asked = lv_watch_asked(lv_half_find(&set, &s->key), &s->k.tcp, &so);
     if (!lv_learned_confirms(learned->way, &s->key.server, s->key.sport, &so, asked, now_ms))
         lv_hand_copy(skb);
     return 1;
@@ -215,7 +214,6 @@ LV_INLINE int lv_splice_know(struct __sk_buff *skb, struct lv_scratch *s, const 
     u32 service = lv_ask_service(&s->k, &s->key.server, s->key.sport);
     u8 flags = s->k.tcp.flags;
     u8 protect = lv_service_at(services, service)->protect;
-    struct lv_half_sets *halves;
     struct lv_conn c = {};
 
     if (!protect || lv_is_excepted(services, &s->k, &s->key.client))
@@ -228,9 +226,8 @@ LV_INLINE int lv_splice_know(struct __sk_buff *skb, struct lv_scratch *s, const 
         return lv_hand_over(skb, LV_INSIDE, service);
     if ((flags & LV_RST) || config->pass_full)
         return TC_ACT_OK;
-    halves = lv_halves(config, &s->key);
     /* As lv_from_inside(): while a handshake is watched, only its client's proof makes it known. */
-    if (halves && lv_is_watched(lv_half_find(halves->way, &s->key)))
+    if (lv_is_watched(lv_half_of(config, &s->key)))
         return TC_ACT_OK;
     c.state = LV_FLOW_PASS;
     c.service = (u16)service;

@@ -63,14 +63,14 @@ LV_INLINE enum lv_verdict lv_from_outside(struct lv_worker *w, struct lv_pkt *k,
     if ((flags & (LV_SYN | LV_ACK)) == LV_SYN)
         return lv_gate_syn(w, k, key, service, link);
     if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK) {
-        struct lv_half *e = lv_half_find(lv_half_set(&w->half, key), key);
+        struct lv_half *e = lv_half_of(w, key);
 
         if (lv_watch_proves(e, &k->tcp)) /* its handshake began before protection did */
             return lv_watch_opened(w, k, key, hash, service, e, closed);
         return lv_gate_ack(w, k, key, hash, service, link, closed);
     }
     if (flags & LV_RST)
-        lv_half_reset(lv_half_find(lv_half_set(&w->half, key), key), &k->tcp);
+        lv_half_reset(lv_half_of(w, key), &k->tcp);
     return lv_drop(w, service, LV_R_NO_FLOW);
 }
 
@@ -123,7 +123,7 @@ LV_INLINE enum lv_verdict lv_from_inside(struct lv_worker *w, struct lv_pkt *k, 
     }
     /* While its handshake is watched, only the client's proof makes a connection known: a server also says something
      * to a second, forged SYN (a challenge ACK, RFC 9293 section 3.10.7.4). */
-    if (!(flags & LV_RST) && !lv_is_watched(lv_half_find(lv_half_set(&w->half, key), key)))
+    if (!(flags & LV_RST) && !lv_is_watched(lv_half_of(w, key)))
         lv_know(w, k, key, hash, service);
     return lv_pass(w, service);
 }
@@ -200,8 +200,11 @@ LV_INLINE enum lv_verdict lv_tcp(struct lv_worker *w, struct lv_pkt *k, const st
     u32 hash;
 
     lv_flow_key(&key, k, side);
-    if (side == LV_OUTSIDE && (k->tcp.flags & (LV_SYN | LV_ACK)) == LV_SYN)
-        lv_half_prefetch(lv_half_set(&w->half, &key));
+    if (side == LV_OUTSIDE && (k->tcp.flags & (LV_SYN | LV_ACK)) == LV_SYN) {
+        struct lv_half_set set = lv_half_set(&w->half, &key);
+
+        lv_half_prefetch(&set);
+    }
     hash = lv_table_hash(table, &key);
     lv_lock(lv_table_lock(table, hash));
     f = lv_table_find(table, &key, hash);

@@ -29,10 +29,17 @@ LV_INLINE const struct lv_learned *lv_learned_of(const struct lv_worker *w, cons
     return &w->ctx->learning.entry[(u64)lv_learned_index(addr, port) * LV_LEARNED_WAYS];
 }
 
+LV_INLINE struct lv_half *lv_half_of(struct lv_worker *w, const struct lv_key *key)
+{
+    struct lv_half_set set = lv_half_set(&w->half, key);
+
+    return lv_half_find(&set, key);
+}
+
 /* Is this the ACK that a half-open entry waits for? */
 LV_INLINE int lv_half_expects(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key)
 {
-    const struct lv_half *e = lv_half_find(lv_half_set(&w->half, key), key);
+    const struct lv_half *e = lv_half_of(w, key);
 
     return e && !(e->flags & LV_HALF_WATCHED) && (k->tcp.flags & LV_ACK) && k->tcp.ack == e->isn + 1;
 }
@@ -43,7 +50,8 @@ LV_INLINE enum lv_verdict lv_gate_syn(struct lv_worker *w, const struct lv_pkt *
                                       u16 service, const struct lv_ether *link)
 {
     const struct lv_service *sv = &lv_services_of(w)->service[service];
-    struct lv_half *set = lv_half_set(&w->half, key), *e;
+    struct lv_half_set set = lv_half_set(&w->half, key);
+    struct lv_half *e;
     struct lv_opts o;
 
     lv_count_event(w, service, LV_E_SYN_RECEIVED);
@@ -58,19 +66,23 @@ LV_INLINE enum lv_verdict lv_gate_syn(struct lv_worker *w, const struct lv_pkt *
         lv_count_event(w, service, LV_E_SIGNED);
         return lv_pass(w, service);
     }
-    e = lv_half_find(set, key);
+    e = lv_half_find(&set, key);
     if (lv_watch_waits(e, &k->tcp, w->now_ms))
         return lv_drop(w, service, LV_R_SYN_WATCHED);
-    if (!lv_half_answers(e, &k->tcp, w->now_ms)) {
+    if (lv_half_answers(e, &k->tcp, w->now_ms)) { /* the same SYN again gets the same answer */
+        lv_send_synack(w, e, sv);
+    } else {
         struct lv_synack_env env = {&w->keys, lv_learned_of(w, &key->server, key->sport), w->now_ms,
                                     w->ctx->config.ts_offset};
+        struct lv_half fresh;
 
-        if (!e)
-            e = lv_half_place(set, w->now_ms);
-        lv_half_fill(e, k, key, &o, sv, link, &env);
-        e->service = service;
-    } /* else: the same SYN again gets the same answer */
-    lv_send_synack(w, e, sv);
+        /* The answer first: the entry's place is likely to be far away in memory, and what is written there is waited for
+         * where it is read again. */
+        lv_half_fill(&fresh, k, key, &o, sv, link, &env);
+        fresh.service = service;
+        lv_send_synack(w, &fresh, sv);
+        *(e ? e : lv_half_place(&set, w->now_ms)) = fresh;
+    }
     w->keys.slot[w->keys.current & 1].issued++;
     lv_count_event(w, service, LV_E_SYNACK_SENT);
     return lv_drop(w, service, LV_R_SYN_ANSWERED);
@@ -164,7 +176,7 @@ LV_INLINE enum lv_verdict lv_gate_ack(struct lv_worker *w, const struct lv_pkt *
                                       u16 service, const struct lv_ether *link, struct lv_flow *old)
 {
     const struct lv_service *sv = &lv_services_of(w)->service[service];
-    struct lv_half *e = lv_half_find(lv_half_set(&w->half, key), key);
+    struct lv_half *e = lv_cookies_out(&w->keys) ? lv_half_of(w, key) : 0;
     const struct lv_tcp *t = &k->tcp;
     struct lv_cookie_bits bits = {0};
     enum lv_reason reason;
@@ -257,6 +269,8 @@ LV_INLINE void lv_gate_tick(struct lv_worker *w)
                 lv_send_synack(w, e, &lv_services_of(w)->service[e->service]);
                 lv_count_event(w, e->service, LV_E_SYNACK_RETRANS);
             }
+        } else {
+            lv_half_free(h, h->cursor);
         }
         if (++h->cursor == entries) {
             h->cursor = 0;

@@ -50,8 +50,18 @@ struct lv_half {
     u16 tci[LV_VLAN_TAGS];
 };
 
+/*
+ * Beside a set: what says that a key is in none of its entries, and which is the oldest. A flood of new keys reads these
+ * few bytes, which are likely to be in a near cache, and of the entries only touches the one it overwrites.
+ */
+struct lv_half_tags {
+    u16 tag[LV_HALF_WAYS];  /* part of the key's hash, 0: free */
+    u16 made[LV_HALF_WAYS]; /* when the place was taken: low bits of the clock, entries live for less than 65 s */
+};
+
 struct lv_halfopen {
     struct lv_half *entry;
+    struct lv_half_tags *tags; /* of each set */
     u64 seed;
     u32 sets_mask;
     u32 cursor; /* of the scan */
@@ -59,55 +69,91 @@ struct lv_halfopen {
     u32 used;   /* what the last whole scan met: an entry can also be made where nobody counts, in a BPF program */
 };
 
-/* Set of a key. Quick and keyed, no more: who finds keys that share a set evicts four entries, and cookies suffice. */
-LV_INLINE u32 lv_half_index(u64 seed, const struct lv_key *key)
+/* Where a key is, if it is anywhere. */
+struct lv_half_set {
+    struct lv_half *way;
+    struct lv_half_tags *tags;
+    u16 tag; /* the key's */
+};
+
+/* Quick and keyed, no more: who finds keys that share a set evicts four entries, and cookies suffice. */
+LV_INLINE u64 lv_half_hash(u64 seed, const struct lv_key *key)
 {
     const lv_word *q = (const lv_word *)key;
     u64 h = (q[1] ^ seed) * 0x9e3779b97f4a7c15ULL;
 
     h = (h ^ (h >> 29) ^ q[3] ^ q[0]) * 0xbf58476d1ce4e5b9ULL;
-    h = (h ^ (h >> 32) ^ q[4] ^ q[2]) * 0x94d049bb133111ebULL;
-    return (u32)(h >> 32);
+    return (h ^ (h >> 32) ^ q[4] ^ q[2]) * 0x94d049bb133111ebULL;
 }
 
-LV_INLINE struct lv_half *lv_half_set(struct lv_halfopen *h, const struct lv_key *key)
+/* Number of the set, before the mask. */
+LV_INLINE u32 lv_half_index(u64 hash)
 {
-    return &h->entry[(u64)(lv_half_index(h->seed, key) & h->sets_mask) * LV_HALF_WAYS];
+    return (u32)(hash >> 32);
+}
+
+/* The tag: other bits than those of the set, and not 0. */
+LV_INLINE u16 lv_half_tag(u64 hash)
+{
+    return (u16)(hash >> 16) | 1;
+}
+
+LV_INLINE struct lv_half_set lv_half_set(struct lv_halfopen *h, const struct lv_key *key)
+{
+    u64 hash = lv_half_hash(h->seed, key);
+    u64 set = lv_half_index(hash) & h->sets_mask;
+    struct lv_half_set found = {&h->entry[set * LV_HALF_WAYS], &h->tags[set], lv_half_tag(hash)};
+
+    return found;
 }
 
 /* In a flood each set is elsewhere in memory; what is done meanwhile hides that. */
-LV_INLINE void lv_half_prefetch(const struct lv_half *set)
+LV_INLINE void lv_half_prefetch(const struct lv_half_set *set)
 {
-    u32 i;
-
-    for (i = 0; i < LV_HALF_WAYS * sizeof(*set); i += 64)
-        __builtin_prefetch((const u8 *)set + i, 1);
+    __builtin_prefetch(set->tags, 1);
 }
 
-/* `e`: the set of the key. */
-LV_INLINE struct lv_half *lv_half_find(struct lv_half *e, const struct lv_key *key)
+LV_INLINE struct lv_half *lv_half_find(const struct lv_half_set *set, const struct lv_key *key)
 {
-    u32 i;
-
-    for (i = 0; i < LV_HALF_WAYS; i++)
-        if ((e[i].flags & LV_HALF_USED) && lv_key_eq(&e[i].key, key))
-            return &e[i];
-    return 0;
-}
-
-/* A place for a new entry in a set: a free one, else the oldest. The caller sets all fields. */
-LV_INLINE struct lv_half *lv_half_place(struct lv_half *e, u32 now_ms)
-{
-    struct lv_half *oldest = e;
     u32 i;
 
     for (i = 0; i < LV_HALF_WAYS; i++) {
-        if (!(e[i].flags & LV_HALF_USED))
-            return &e[i];
-        if (now_ms - e[i].made_ms > now_ms - oldest->made_ms)
-            oldest = &e[i];
+        struct lv_half *e = &set->way[i];
+
+        if (set->tags->tag[i] == set->tag && (e->flags & LV_HALF_USED) && lv_key_eq(&e->key, key))
+            return e;
     }
-    return oldest;
+    return 0;
+}
+
+/* A place for a new entry of the set's key: a free one, else the oldest. The caller sets all fields. */
+LV_INLINE struct lv_half *lv_half_place(const struct lv_half_set *set, u32 now_ms)
+{
+    u16 now = (u16)now_ms;
+    struct lv_half_tags *t = set->tags;
+    u32 i, place = 0, oldest = 0;
+
+    for (i = 0; i < LV_HALF_WAYS; i++) {
+        u32 age = t->tag[i] ? (u16)(now - t->made[i]) + 1u : 0x20000u;
+
+        if (age > oldest) {
+            oldest = age;
+            place = i;
+        }
+    }
+    place &= LV_HALF_WAYS - 1;
+    t->tag[place] = set->tag;
+    t->made[place] = now;
+    return &set->way[place];
+}
+
+/* A place whose entry is of no more use: the scan gives it back. */
+LV_INLINE void lv_half_free(struct lv_halfopen *h, u32 entry)
+{
+    u16 *tag = &h->tags[entry / LV_HALF_WAYS].tag[entry % LV_HALF_WAYS];
+
+    if (*tag)
+        *tag = 0;
 }
 
 #endif

@@ -112,8 +112,8 @@ enum lv_watch_answer {
 
 /* A SYN-ACK or RST of a server with LV_PROTECT_AUTO to a client without a flow; all but LV_WATCH_NOT passes. While the
  * service is protected (`protects`), only what belongs to a handshake from before. `set`: the key's set. */
-LV_INLINE enum lv_watch_answer lv_watch_server(struct lv_half *set, const struct lv_key *key, const struct lv_tcp *t,
-                                               int protects, u32 now_ms)
+LV_INLINE enum lv_watch_answer lv_watch_server(const struct lv_half_set *set, const struct lv_key *key,
+                                               const struct lv_tcp *t, int protects, u32 now_ms)
 {
     struct lv_half *e = lv_half_find(set, key);
 

@@ -39,7 +39,8 @@ LV_INLINE enum lv_verdict lv_watch_from_outside(struct lv_worker *w, const struc
                                                 u32 hash, u16 service, const struct lv_ether *link,
                                                 struct lv_flow *closed)
 {
-    struct lv_half *set = lv_half_set(&w->half, key), *e = lv_half_find(set, key);
+    struct lv_half_set set = lv_half_set(&w->half, key);
+    struct lv_half *e = lv_half_find(&set, key);
     const struct lv_tcp *t = &k->tcp;
     struct lv_cookie_bits bits;
     struct lv_opts o;
@@ -51,7 +52,7 @@ LV_INLINE enum lv_verdict lv_watch_from_outside(struct lv_worker *w, const struc
         if (closed)
             lv_flow_forget(w, closed, hash);
         lv_opts_read(&o, k->ip.l4, t->header_len, 1);
-        lv_watch_syn(e ? e : lv_half_place(set, w->now_ms), key, t, &o, w->now_ms);
+        lv_watch_syn(e ? e : lv_half_place(&set, w->now_ms), key, t, &o, w->now_ms);
         lv_count_event(w, service, LV_E_SYN_RECEIVED);
         lv_count_event(w, service, LV_E_WATCHED);
         return lv_pass(w, service);
@@ -80,7 +81,7 @@ LV_INLINE void lv_watch_learn(struct lv_worker *w, const struct lv_pkt *k, const
 
     lv_opts_read(&o, k->ip.l4, k->tcp.header_len, 1);
     lv_watch_options(&k->tcp, &o, &so);
-    asked = lv_watch_asked(lv_half_find(lv_half_set(&w->half, key), key), &k->tcp, &so);
+    asked = lv_watch_asked(lv_half_of(w, key), &k->tcp, &so);
     if (!lv_learned_confirms(set, &key->server, key->sport, &so, asked, w->now_ms))
         lv_learned_put(&w->ctx->learning, &key->server, key->sport, &so, asked, k->tcp.window, sv->wscale, w->now_ms);
 }
@@ -89,7 +90,9 @@ LV_INLINE void lv_watch_learn(struct lv_worker *w, const struct lv_pkt *k, const
  * no handshake that goes past the box. */
 LV_INLINE int lv_watch_from_inside(struct lv_worker *w, const struct lv_pkt *k, const struct lv_key *key, u16 service)
 {
-    switch (lv_watch_server(lv_half_set(&w->half, key), key, &k->tcp, lv_protects(w, service), w->now_ms)) {
+    struct lv_half_set set = lv_half_set(&w->half, key);
+
+    switch (lv_watch_server(&set, key, &k->tcp, lv_protects(w, service), w->now_ms)) {
     case LV_WATCH_NOT: return 0;
     case LV_WATCH_REFUSED: lv_count_event(w, service, LV_E_WATCHED_DONE); return 1;
     case LV_WATCH_SYNACK: lv_watch_learn(w, k, key, service); return 1;

@@ -149,7 +149,7 @@ def maps(pins: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "name", ["lv_counts", "lv_service_tables", "lv_list_tables", "lv_config", "lv_flows", "lv_halfopen"]
+    "name", ["lv_counts", "lv_service_tables", "lv_list_tables", "lv_config", "lv_flows", "lv_halfopen", "lv_half_tags"]
 )
 def test_maps_of_another_size_are_made_anew(pins: Path, name: str) -> None:
     """A predecessor of another version: its programs go on with its maps until they are replaced."""

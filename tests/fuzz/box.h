@@ -33,6 +33,7 @@ struct box {
     struct lv_flow flow[FLOWS];
     u32 head[HEADS];
     struct lv_half half[HALVES];
+    struct lv_half_tags tags[HALVES / LV_HALF_WAYS];
     struct lv_hold_block block[BLOCKS];
     struct lv_timer timer[LV_SYN_STAGES][TIMERS];
     struct lv_source source[SOURCES];
@@ -139,6 +140,7 @@ static void box_open(u8 policy, u8 wscale)
     lv_hold_init(&box.ctx.hold, box.block, BLOCKS, HOLD_BYTES);
     w->ctx = &box.ctx;
     w->half.entry = box.half;
+    w->half.tags = box.tags;
     w->half.sets_mask = HALVES / LV_HALF_WAYS - 1;
     for (i = 0; i < LV_SYN_STAGES; i++) {
         w->syn_ring[i].timer = box.timer[i];

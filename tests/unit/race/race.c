@@ -32,6 +32,7 @@ struct thread {
     pthread_t id;
     struct lv_worker worker;
     struct lv_half half[HALVES];
+    struct lv_half_tags tags[HALVES / LV_HALF_WAYS];
     struct lv_timer timer[LV_SYN_STAGES][TIMERS];
     u64 count[2 * LV_COUNTERS];
     u8 slots[LV_OUT_SLOTS * LV_SLOT_BYTES];
@@ -170,6 +171,7 @@ static void open_box(void)
         w->ctx = &ctx;
         w->index = i;
         w->half.entry = t->half;
+        w->half.tags = t->tags;
         w->half.sets_mask = HALVES / LV_HALF_WAYS - 1;
         for (u32 j = 0; j < LV_SYN_STAGES; j++) {
             w->syn_ring[j].timer = t->timer[j];
