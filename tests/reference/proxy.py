@@ -100,8 +100,10 @@ class Known:
     def __init__(self) -> None:
         self._fins: set[Side] = set()
         self._reset = False
+        self._answered = False  # the client has spoken
         self._server_next = 0
         self._server_acked = 0
+        self._server_window = 0
 
     @property
     def closed(self) -> bool:
@@ -116,11 +118,23 @@ class Known:
             self._fins.add(side)
         if side is Side.INSIDE:
             self._server_next = segment.end
+            self._server_window = segment.window
             self._server_acked = segment.ack if segment.has(ACK) else self._server_acked
             self._reset |= segment.has(RST)
-        elif segment.has(RST):  # one that the server accepts: with the number it expects, or about its SYN
+            return
+        self._answered = True
+        if segment.has(RST):  # one that the server accepts: with the number it expects, or about its SYN
             accepted = self._server_acked and segment.seq == self._server_acked
             self._reset |= bool(accepted or (segment.has(ACK) and segment.ack == self._server_next))
+
+    def expects(self, syn: Segment) -> bool:
+        """The client's SYN repeated while its answer is not confirmed, or one that crosses the server's own."""
+        return not self._server_acked or (not self._answered and syn.seq + 1 & MASK == self._server_acked)
+
+    def challenge(self, flow: Tuple) -> bytes:
+        """What the server would say to any other SYN: RFC 9293 section 3.10.7.4."""
+        seq, ack, window = self._server_next, self._server_acked, self._server_window
+        return tcp.make(flow, to_client=True, flags=ACK, seq=seq, ack=ack, window=window)
 
 
 class Proxy:
@@ -192,6 +206,9 @@ class Proxy:
         if known := self.known.get(segment.flow):
             expected = self.half is not None and self.half.expects(segment)
             syn = segment.has(SYN) and not segment.has(ACK)
+            if side is Side.OUTSIDE and syn and not known.closed and not known.expects(segment):
+                self._send(Side.OUTSIDE, known.challenge(segment.flow))
+                return DROPPED
             if not (side is Side.OUTSIDE and known.closed and (syn or expected)):
                 known.follow(side, segment)
                 return Verdict.PASS, data
