@@ -35,6 +35,9 @@ check: build ## format, lint, strict types, import contracts, unit tests (under 
 test-unit: build ## unit tests
 	@$(PY) tools/suite.py unit
 
+test-screens: build ## the terminal interface, compared with its pictures
+	@$(PY) tools/suite.py screens
+
 test-property: build ## property tests of parsers and encoders
 	@$(PY) tools/suite.py property
 
@@ -126,6 +129,6 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@tools/setup venv $(VENV) requirements
 	@touch $@
 
-.PHONY: help demo test check test-unit test-property test-differential test-bpf test-fuzz test-lab test-kills test-changes \
-	test-load test-conversations test-guest test-kernels docs fuzz-long behaviour pictures bench lab lab-down guest image image-test \
+.PHONY: help demo test check test-unit test-screens test-property test-differential test-bpf test-fuzz test-lab test-kills \
+	test-changes test-load test-conversations test-guest test-kernels docs fuzz-long behaviour pictures bench lab lab-down guest image image-test \
 	setup build format clean

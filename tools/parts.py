@@ -212,6 +212,7 @@ def parts(name: str) -> tuple[Part, ...]:
     single: dict[str, Callable[[], Part]] = {
         "lint": lint,
         "unit": lambda: pytest("unit", "tests/unit", 300),
+        "screens": lambda: pytest("screens", "tests/screens", 300),
         "property": lambda: pytest("property", "tests/property", 300),
         "differential": lambda: pytest("differential", "tests/differential", 300),
         "bpf": bpf,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parent / "race"
 CORE = Path(__file__).resolve().parents[2] / "cext"
-ROUNDS = 60_000
+ROUNDS = 20_000
 
 
 def test_workers_race_for_nothing(tmp_path: Path) -> None:

@@ -7,6 +7,8 @@ veth drops what an XDP program sends back (XDP_TX) unless the receiving end has 
 veth_xdp_flush()); a NIC has no such need. And `ip netns exec` gives each command mounts of its own, which go away with
 it: the file system that keeps pinned programs is mounted before. A cable carries a VLAN tag in the frame; veth would
 hand it over beside the frame, where XDP does not see it, as long as the sending end claims to insert tags in hardware.
+A full frame with two tags is then longer than veth takes at an MTU of 1500 (is_skb_forwardable()
+allows for one); NICs take it.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ import hashlib
 import os
 from pathlib import Path
 
-from netlab.names import END_INTERFACE, REPOSITORY, Names
+from netlab.names import END_INTERFACE, OUTSIDE, REPOSITORY, Names
 from netlab.process import run
 
 SOURCE = Path(__file__).resolve().parent.parent / "generators/pass.bpf.c"
 _TAGS_IN_THE_FRAME = ("tx-vlan-hw-insert", "off", "tx-vlan-stag-hw-insert", "off")
+_MTU_WITH_A_SECOND_TAG = 1500 + 4
 BUILD_DIR = REPOSITORY / ".build/lab"
 
 
@@ -48,6 +51,7 @@ def behave(names: Names) -> None:
 def prepare(names: Names) -> None:
     """To be called when the links are there and before the appliance starts."""
     behave(names)
+    run(["ip", "link", "set", OUTSIDE, "mtu", str(_MTU_WITH_A_SECOND_TAG)], namespace=names.box)
     folder = _bpffs(names)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not os.path.ismount(folder):
