@@ -27,6 +27,12 @@ typedef int32_t s32;
 #endif
 
 #define LV_INLINE static inline __attribute__((always_inline, unused))
+/* What is long and asked for in many places: one copy of it in user space. The BPF verifier wants it inlined. */
+#ifdef __bpf__
+#define LV_SHARED LV_INLINE
+#else
+#define LV_SHARED static __attribute__((noinline, unused))
+#endif
 #define LV_LIKELY(x) __builtin_expect(!!(x), 1)
 #define LV_UNLIKELY(x) __builtin_expect(!!(x), 0)
 #define LV_MIN(a, b) ((a) < (b) ? (a) : (b))

@@ -85,7 +85,7 @@ LV_INLINE void lv_cookie_decode(u8 family, u8 low, struct lv_cookie_bits *b)
 }
 
 /* The cookie whose low byte is `low`, for the client's SYN src:sport -> dst:dport with sequence number client_isn. */
-LV_INLINE u32 lv_cookie_mac(const struct lv_cookie_key *k, u8 family, const struct lv_addr *src,
+LV_SHARED u32 lv_cookie_mac(const struct lv_cookie_key *k, u8 family, const struct lv_addr *src,
                             const struct lv_addr *dst, u16 sport, u16 dport, u32 client_isn, u8 low)
 {
     struct lv_sipstate s;

@@ -96,7 +96,7 @@ LV_INLINE u32 lv_ether_write(u8 *p, const struct lv_ether *l, u8 family)
 }
 
 /* Write IP and TCP header and payload; returns the length. Room for 60 + 40 bytes and the payload is the caller's. */
-LV_INLINE u32 lv_segment_write(u8 *p, const struct lv_segment *s)
+LV_SHARED u32 lv_segment_write(u8 *p, const struct lv_segment *s)
 {
 #ifdef __bpf__
     u32 tcp_len = 20 + (s->options_len & 0x3c); /* a bound for the verifier; the programs send no data */
@@ -146,7 +146,7 @@ LV_INLINE u32 lv_segment_write(u8 *p, const struct lv_segment *s)
 }
 
 /* Queue a segment towards `side`; `layer` says whether the link header is written. The caller has seen to a free slot. */
-LV_INLINE void lv_emit(struct lv_outq *q, enum lv_side side, enum lv_layer layer, const struct lv_ether *l,
+LV_SHARED void lv_emit(struct lv_outq *q, enum lv_side side, enum lv_layer layer, const struct lv_ether *l,
                        const struct lv_segment *s)
 {
     struct lv_out *o = &q->slot[q->n];

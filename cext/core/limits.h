@@ -30,7 +30,7 @@ LV_INLINE u16 lv_service_of_conn(const struct lv_services *s, const struct lv_ke
 }
 
 /* The limits that hold for a connection, 0: none. `tag`: what stands for its source. */
-LV_INLINE const struct lv_service *lv_limits_of(const struct lv_worker *w, const struct lv_key *key, u8 tags, u64 *tag)
+LV_SHARED const struct lv_service *lv_limits_of(const struct lv_worker *w, const struct lv_key *key, u8 tags, u64 *tag)
 {
     const struct lv_services *services = lv_services_of(w);
     const struct lv_service *sv;
@@ -48,7 +48,7 @@ LV_INLINE const struct lv_service *lv_limits_of(const struct lv_worker *w, const
 
 /* May a client that proved itself have one more connection? Returns LV_R_COUNT or why not; then *tell says whether the
  * daemon is to be told. Whom the operator allows is never over a limit. */
-LV_INLINE enum lv_reason lv_limits_judge(struct lv_worker *w, const struct lv_service *sv, u16 service,
+LV_SHARED enum lv_reason lv_limits_judge(struct lv_worker *w, const struct lv_service *sv, u16 service,
                                          const struct lv_addr *client, int *tell)
 {
     const struct lv_lists *lists = lv_lists_of(w);
@@ -69,7 +69,7 @@ LV_INLINE enum lv_reason lv_limits_judge(struct lv_worker *w, const struct lv_se
 }
 
 /* A client's connection begins: its record is where everybody finds it. */
-LV_INLINE void lv_limits_begun(struct lv_worker *w, const struct lv_key *key, const struct lv_conn *c)
+LV_SHARED void lv_limits_begun(struct lv_worker *w, const struct lv_key *key, const struct lv_conn *c)
 {
     u64 tag;
     const struct lv_service *sv = lv_limits_of(w, key, c->tags, &tag);
@@ -80,7 +80,7 @@ LV_INLINE void lv_limits_begun(struct lv_worker *w, const struct lv_key *key, co
 }
 
 /* A connection is open no longer (by = -1), or again (by = 1). */
-LV_INLINE void lv_limits_changed(struct lv_worker *w, const struct lv_key *key, const struct lv_conn *c, s32 by)
+LV_SHARED void lv_limits_changed(struct lv_worker *w, const struct lv_key *key, const struct lv_conn *c, s32 by)
 {
     u64 tag;
     const struct lv_service *sv = lv_limits_of(w, key, c->tags, &tag);
@@ -97,7 +97,7 @@ LV_INLINE void lv_limits_round(struct lv_worker *w)
 }
 
 /* The sweep meets a connection. */
-LV_INLINE void lv_limits_saw(struct lv_worker *w, const struct lv_key *key, const struct lv_conn *c)
+LV_SHARED void lv_limits_saw(struct lv_worker *w, const struct lv_key *key, const struct lv_conn *c)
 {
     const struct lv_service *sv;
     struct lv_source *e;

@@ -124,7 +124,7 @@ enum { LV_OPTS_TIMESTAMP = LV_OPT_NOP << 24 | LV_OPT_NOP << 16 | LV_OPT_TS << 8 
 
 /* Read the options between tcp + 20 and tcp + header_len (20..60; the caller has checked that they are in the buffer; in
  * BPF the buffer is a copy of LV_TCP_COPY_BYTES). `syn`: the options that only a SYN may carry are looked at. */
-LV_INLINE void lv_opts_read(struct lv_opts *o, const u8 *tcp, u32 header_len, int syn)
+LV_SHARED void lv_opts_read(struct lv_opts *o, const u8 *tcp, u32 header_len, int syn)
 {
     struct lv_opts_walk walk = {o, tcp, 20, header_len, (u32)syn};
 

@@ -386,7 +386,7 @@ LV_INLINE enum lv_kind lv_parse_l3(struct lv_pkt *k, u8 *p, u8 *end, u16 proto, 
  * Parse a packet after lv_pkt_begin(). `p`..`end` are the bytes after the Ethernet header (and after a VLAN tag that came
  * out of band, which the caller has put into tags/tag_proto/tci already); `proto` is the EtherType of the byte at p.
  */
-LV_INLINE enum lv_kind lv_parse(struct lv_pkt *k, u8 *p, u8 *end, u16 proto)
+LV_SHARED enum lv_kind lv_parse(struct lv_pkt *k, u8 *p, u8 *end, u16 proto)
 {
     u32 wire_len = k->wire_len ? k->wire_len : (u32)(end - p);
     int at = lv_parse_tags(k, p, end, &proto);

@@ -225,7 +225,7 @@ LV_INLINE u16 lv_exact_find(const struct lv_services *s, const u64 *addr, u16 po
 
 /* Number of the service at addr:port in the packet's VLAN, or LV_SERVICE_NONE. A service of the outer VLAN comes before
  * one of the inner, and that before one of any. */
-LV_INLINE u16 lv_service_find(const struct lv_services *s, const struct lv_addr *addr, u16 port, const struct lv_pkt *k)
+LV_SHARED u16 lv_service_find(const struct lv_services *s, const struct lv_addr *addr, u16 port, const struct lv_pkt *k)
 {
     const u64 a[2] = {lv_addr_half(addr->b), lv_addr_half(addr->b + 8)};
     u16 service = lv_exact_find(s, a, port);
@@ -253,7 +253,7 @@ LV_INLINE int lv_client_excepted(const struct lv_services *s, const struct lv_ad
 
 /* The service of this address that decides about what has no ports: one that is protected and lets fragments through, else
  * one that is protected, else any. */
-LV_INLINE u16 lv_service_of_address(const struct lv_services *s, const struct lv_addr *addr)
+LV_SHARED u16 lv_service_of_address(const struct lv_services *s, const struct lv_addr *addr)
 {
     const struct lv_interval *v = lv_interval_find(s, addr);
 

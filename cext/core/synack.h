@@ -52,7 +52,7 @@ LV_INLINE int lv_half_is_due(const struct lv_half *e, u32 age_ms)
 }
 
 /* Remember a SYN and choose the cookie and options that answer it; `o` are its options, `link` leads back to its sender. */
-LV_INLINE void lv_half_fill(struct lv_half *e, const struct lv_pkt *k, const struct lv_key *key,
+LV_SHARED void lv_half_fill(struct lv_half *e, const struct lv_pkt *k, const struct lv_key *key,
                             const struct lv_opts *o, const struct lv_service *sv, const struct lv_ether *link,
                             const struct lv_synack_env *env)
 {
@@ -97,7 +97,7 @@ LV_INLINE void lv_half_fill(struct lv_half *e, const struct lv_pkt *k, const str
 }
 
 /* The SYN-ACK of an entry. */
-LV_INLINE void lv_synack_segment(const struct lv_half *e, u16 window, struct lv_segment *s)
+LV_SHARED void lv_synack_segment(const struct lv_half *e, u16 window, struct lv_segment *s)
 {
     struct lv_opts o;
 

@@ -124,6 +124,7 @@ static void box_open(u8 policy, u8 wscale)
     services.service[2].source_prefix[0] = 32;
     services.service[2].source_prefix[1] = 64;
     services.has_limits = !!(wscale & 128);
+    services.service[1].signed_drop = 1;
     box.ctx.sources.entry = box.source;
     box.ctx.sources.sets_mask = SOURCES / LV_SOURCE_WAYS - 1;
     box_lists(wscale & 64);

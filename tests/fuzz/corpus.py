@@ -258,7 +258,7 @@ def stories() -> Iterator[bytes]:
         yield raw(ethertype, bytes(packet))
 
 
-AUTO, TRAP, BLOCKED = 16, 32, 64  # in the byte of the window scale, for service 2 and for the IPv4 client
+AUTO, TRAP, BLOCKED, LIMITED = 16, 32, 64, 128  # in the byte of the window scale, for service 2 and for the IPv4 client
 
 
 def guarded_stories() -> Iterator[tuple[int, bytes]]:
@@ -273,6 +273,9 @@ def guarded_stories() -> Iterator[tuple[int, bytes]]:
     yield AUTO, syn[0] + refusal + syn[0]
     yield AUTO, syn[0] + answer + b"".join(syn[1:]) + syn[0] + proof + talk
     yield AUTO, b"".join(syn) + time(4, 2) + syn[0] + opened(who=5)
+    yield LIMITED, opened(who=4) + opened(who=5)
+    yield LIMITED, opened(who=4) + time(8, 2) + opened(who=5) + time(8, 2) + opened(who=6)
+    yield 0, segment(OUTSIDE, SYN, START, START, who=4, options=b"\x13\x02")
     yield TRAP, opened(who=4) + opened(who=12)
     yield BLOCKED, opened() + opened(who=8) + raw(IPV4, bytes(ip4(flags="MF") / tcp()))
 

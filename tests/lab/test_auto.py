@@ -18,7 +18,7 @@ from netlab.streams import connected
 from appliance import client
 
 HIGH_SYNS_PER_S = 200
-QUIET_S = 2
+QUIET_S = 1
 MARKS = f"{{high_syns_per_s: {HIGH_SYNS_PER_S}, low_syns_per_s: 100, quiet_s: {QUIET_S}}}"
 SWITCH_LIMIT_S = 30.0
 SEED = 7100  # sources that no other test forges: some of their SYNs reach the server, before protection begins
