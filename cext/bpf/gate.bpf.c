@@ -185,15 +185,18 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
     return XDP_TX;
 }
 
-/* Stage: does the ACK carry a cookie? Returns enum lv_reason. */
-__noinline int lv_gate_cookie(void)
+/* Stage: does the ACK prove that its sender got our SYN-ACK, by its half-open entry or its cookie? Returns enum lv_reason. */
+__noinline int lv_gate_proof(void)
 {
+    const struct lv_bpf_config *config = lv_first(&lv_config);
     const struct lv_cookie_keys *keys = lv_first(&lv_keys);
     const struct lv_scratch *s = lv_first(&lv_scratch);
     struct lv_cookie_bits bits;
 
-    if (!keys || !s)
+    if (!config || !keys || !s)
         return LV_R_COOKIE_INVALID;
+    if (lv_cookies_out(keys) && lv_half_proves(lv_half_of(config, &s->key), &s->k.tcp, config->offered_window))
+        return LV_R_COOKIE_ACCEPTED;
     return lv_cookie_check(keys, s->k.ip.family, &s->key.client, &s->key.server, s->key.cport, s->key.sport,
                            s->k.tcp.seq - 1, s->k.tcp.ack - 1, &bits);
 }
@@ -224,19 +227,12 @@ __noinline int lv_gate_opened(int closed)
     return 1;
 }
 
-/* Stage: does the packet prove that its sender got our SYN-ACK? A client that gives up at once says so too (RST+ACK), while
+/* Does the packet prove that its sender got our SYN-ACK? A client that gives up at once says so too (RST+ACK), while
  * its ACK may still be on its way through user space: it goes the same way, behind it.
  * LIMIT: a bare RST proves nothing and is not handed over; the connection then ends as a silent one does. */
-__noinline int lv_gate_proves(void)
+LV_INLINE int lv_gate_proves(const struct lv_scratch *s)
 {
-    const struct lv_bpf_config *config = lv_first(&lv_config);
-    const struct lv_scratch *s = lv_first(&lv_scratch);
-
-    if (!config || !s || (s->k.tcp.flags & (LV_SYN | LV_ACK)) != LV_ACK)
-        return 0;
-    if (lv_half_proves(lv_half_of(config, &s->key), &s->k.tcp, config->offered_window))
-        return 1;
-    return lv_gate_cookie() == LV_R_COOKIE_ACCEPTED;
+    return (s->k.tcp.flags & (LV_SYN | LV_ACK)) == LV_ACK && lv_gate_proof() == LV_R_COOKIE_ACCEPTED;
 }
 
 /* Tell user space whose source is to be blocked. Without room in the ring, or of a jumbo frame: by another packet. */
@@ -335,7 +331,7 @@ __noinline int lv_gate_watch(struct xdp_md *ctx, int closed)
     }
     if (lv_gate_opened(closed))
         return lv_gate_pass(s->service);
-    if (lv_gate_proves())
+    if (lv_gate_proves(s))
         return lv_gate_admit(ctx);
     if (flags & LV_RST)
         lv_half_reset(e, &s->k.tcp);
@@ -346,15 +342,12 @@ __noinline int lv_gate_watch(struct xdp_md *ctx, int closed)
 __noinline int lv_gate_ack(struct xdp_md *ctx, int known)
 {
     const struct lv_bpf_config *config = lv_first(&lv_config);
-    const struct lv_cookie_keys *keys = lv_first(&lv_keys);
     struct lv_scratch *s = lv_first(&lv_scratch);
     enum lv_reason reason;
 
-    if (!config || !keys || !s)
+    if (!config || !s)
         return XDP_DROP;
-    if (lv_cookies_out(keys) && lv_half_proves(lv_half_of(config, &s->key), &s->k.tcp, config->offered_window))
-        return lv_gate_admit(ctx);
-    reason = (enum lv_reason)lv_gate_cookie();
+    reason = (enum lv_reason)lv_gate_proof();
     if (reason == LV_R_COOKIE_ACCEPTED)
         return lv_gate_admit(ctx);
     if (known)
@@ -425,7 +418,7 @@ LV_INLINE int lv_gate_new(struct xdp_md *ctx, struct lv_scratch *s, const struct
             return lv_gate_pass(s->service);
         return lv_gate_ack(ctx, 0);
     }
-    if ((flags & LV_RST) && lv_gate_proves())
+    if ((flags & LV_RST) && lv_gate_proves(s))
         return lv_hand_over(ctx, s->service);
     if (flags & LV_RST)
         lv_half_reset(lv_half_of(config, &s->key), &s->k.tcp);
