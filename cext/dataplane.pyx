@@ -242,6 +242,7 @@ cdef extern from "core/engine.h" nogil:
         u32 has_forwards
         u32 exact_sets
         u32 has_limits
+        u32 has_watched
         lv_exact_set *exact
         const lv_interval *interval
         const lv_port_rule *rule
@@ -704,6 +705,7 @@ cdef class Dataplane:
             one = &s.service[<int>slot]
             one.used = 1
             one.protect = LV_PROTECT_OFF if not spec.protect else LV_PROTECT_AUTO if spec.auto else LV_PROTECT_ALWAYS
+            s.has_watched |= one.protect == LV_PROTECT_AUTO
             one.window_zero = spec.window_zero
             one.fragments_pass = spec.fragments_pass
             one.trap = spec.trap

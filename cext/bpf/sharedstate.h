@@ -86,8 +86,6 @@ static int lv_shared_services(const struct lv_worker *w, void *map, u32 which)
 {
     const struct lv_services *from = lv_services_of(w);
     struct lv_services_flat *to = (struct lv_services_flat *)map + which;
-    int watches = 0;
-    u32 i;
 
     to->intervals = LV_MIN(from->intervals, (u32)LV_INTERVALS_MAX);
     to->rules = LV_MIN(from->rules, (u32)LV_RULES_MAX);
@@ -100,9 +98,7 @@ static int lv_shared_services(const struct lv_worker *w, void *map, u32 which)
     __builtin_memcpy(to->rule, from->rule, to->rules * sizeof(to->rule[0]));
     __builtin_memcpy(to->service, from->service, sizeof(to->service));
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    for (i = 0; i < LV_SERVICES_MAX; i++)
-        watches |= from->service[i].protect == LV_PROTECT_AUTO;
-    return watches;
+    return from->has_watched != 0;
 }
 
 /* Copy the lists of sources into one of the two tables in the map; returns the number of their spans. */

@@ -103,6 +103,7 @@ struct lv_services {
     u32 exact_sets;
     u32 has_limits;
     u32 has_forwards;
+    u32 has_watched; /* `protect: auto` */
     struct lv_exact_set *exact;
     const struct lv_interval *interval;
     const struct lv_port_rule *rule;
