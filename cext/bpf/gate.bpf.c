@@ -338,12 +338,30 @@ __noinline int lv_gate_watch(struct xdp_md *ctx, int closed)
     return lv_gate_pass(s->service);
 }
 
+enum { LV_GIVES_WAY = -1 };
+
+/* A segment that proves nothing, of a connection that was opened since the gate looked for its flow: user space puts the
+ * flow into the map first, and then gives up the half-open entry that spoke for the client until then. */
+LV_INLINE int lv_gate_opened_since(struct xdp_md *ctx, const struct lv_scratch *s)
+{
+    const struct lv_cookie_keys *keys = lv_first(&lv_keys);
+    const struct lv_conn *c;
+
+    if (!keys || !lv_cookies_out(keys))
+        return LV_GIVES_WAY;
+    c = bpf_map_lookup_elem(&lv_flows, &s->key);
+    if (c && c->state == LV_FLOW_SYN_SENT)
+        return lv_hand_over(ctx, s->service);
+    return c && c->state == LV_FLOW_ESTABLISHED ? XDP_PASS : LV_GIVES_WAY;
+}
+
 /* Stage: an ACK without an open flow. `known`: it fits a closed flow of this key; what is no cookie goes on. */
 __noinline int lv_gate_ack(struct xdp_md *ctx, int known)
 {
     const struct lv_bpf_config *config = lv_first(&lv_config);
     struct lv_scratch *s = lv_first(&lv_scratch);
     enum lv_reason reason;
+    int verdict;
 
     if (!config || !s)
         return XDP_DROP;
@@ -352,13 +370,14 @@ __noinline int lv_gate_ack(struct xdp_md *ctx, int known)
         return lv_gate_admit(ctx);
     if (known)
         return XDP_PASS;
+    verdict = lv_gate_opened_since(ctx, s);
+    if (verdict != LV_GIVES_WAY)
+        return verdict;
     if (config->fail_open && lv_daemon_is_late(config, s->now_ns)) /* opened while nobody was at work */
         return lv_gate_pass(s->service);
     lv_count_both(s->service, reason, LV_E_COOKIE_BAD);
     return XDP_DROP;
 }
-
-enum { LV_GIVES_WAY = -1 };
 
 /* A segment whose key has a flow: the splice's, except where the flow may give way to a new connection. */
 LV_INLINE int lv_gate_known(struct xdp_md *ctx, const struct lv_scratch *s, const struct lv_services *services,
@@ -386,6 +405,20 @@ LV_INLINE int lv_gate_known(struct xdp_md *ctx, const struct lv_scratch *s, cons
         return XDP_PASS;
     default: return XDP_PASS;
     }
+}
+
+/* A RST of no open connection: it may end a handshake. */
+LV_INLINE int lv_gate_reset(struct xdp_md *ctx, const struct lv_scratch *s, const struct lv_bpf_config *config)
+{
+    int verdict;
+
+    if (lv_gate_proves(s))
+        return lv_hand_over(ctx, s->service);
+    verdict = lv_gate_opened_since(ctx, s);
+    if (verdict != LV_GIVES_WAY)
+        return verdict;
+    lv_half_reset(lv_half_of(config, &s->key), &s->k.tcp);
+    return lv_gate_drop(s->service, LV_R_NO_FLOW);
 }
 
 /* From a blocked source to a protected service? Its open connections end here too. */
@@ -418,10 +451,8 @@ LV_INLINE int lv_gate_new(struct xdp_md *ctx, struct lv_scratch *s, const struct
             return lv_gate_pass(s->service);
         return lv_gate_ack(ctx, 0);
     }
-    if ((flags & LV_RST) && lv_gate_proves(s))
-        return lv_hand_over(ctx, s->service);
     if (flags & LV_RST)
-        lv_half_reset(lv_half_of(config, &s->key), &s->k.tcp);
+        return lv_gate_reset(ctx, s, config);
     return lv_gate_drop(s->service, LV_R_NO_FLOW);
 }
 

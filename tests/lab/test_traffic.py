@@ -40,8 +40,9 @@ def test_wrk(lab: Lab, family: int, nginx: Path, close: bool) -> None:  # noqa: 
     assert lab.damaged() == damaged, "segments with a wrong checksum arrived"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def iperf3_server(lab: Lab, scratch: Path) -> Iterator[None]:
+    """One for each test: between two of its own tests iperf3 closes its listener, and with it who is in its queue."""
     with servers.iperf3(lab.names, scratch):
         yield
 
