@@ -26,7 +26,7 @@ help: ## this list
 demo: build ## clients and a spoofed flood, without and with Levee: live, a table, a plot
 	@$(AS_ROOT) $(PY) tests/demo/demo.py
 
-test: build ## everything: check, property, differential, bpf, fuzz, lab and guest tests (under 30 minutes)
+test: build ## everything: check, screens, property, differential, bpf, fuzz, lab and guest tests (under 30 minutes)
 	@$(PY) tools/suite.py test
 
 check: build ## format, lint, strict types, import contracts, unit tests (under two minutes)

@@ -69,6 +69,8 @@ class Part:
 
     name: str
     steps: tuple[Step, ...] = field(default_factory=tuple)
+    # Run at the same time, with what processor time this one leaves: for computing, beside tests that mostly wait.
+    beside: Part | None = None
 
 
 def sources(*patterns: str) -> tuple[str, ...]:
@@ -138,6 +140,11 @@ def guest() -> Part:
     return Part("guest", (replace(step, argv=(*test, str(step.junit))), replace(vlans, argv=with_bpf)))
 
 
+def guest_build() -> Part:
+    """The guest's Debian with the product in it: a minute or two where there is none yet. The guest's tests need it."""
+    return Part("guest build", (Step("guest build", ("tests/guest/guest", "build"), 900, root=True),))
+
+
 def kernels() -> Part:
     """The bpf engine on the kernels of Debian 12 and 13: programs load, and connections pass in VLANs and without."""
     files = (f"tests/{name}.py" for name in ("bpf/test_verifier", "bpf/test_ring", "lab/test_vlan", "lab/test_traffic"))
@@ -169,6 +176,21 @@ def behaviour() -> Part:
             ),
         ),
     )
+
+
+def unit() -> Part:
+    """Unit tests."""
+    return pytest("unit", "tests/unit", 300)
+
+
+def screens() -> Part:
+    """The terminal interface, compared with its pictures."""
+    return pytest("screens", "tests/screens", 300)
+
+
+def fuzz() -> Part:
+    """Every fuzz target for some seconds."""
+    return pytest("fuzz", "tests/fuzz", 900)
 
 
 def extension_modules() -> tuple[str, ...]:
@@ -220,16 +242,23 @@ def parts(name: str) -> tuple[Part, ...]:
     """The parts behind one name of the command line: `check`, `test`, or a single part."""
     single: dict[str, Callable[[], Part]] = {
         "lint": lint,
-        "unit": lambda: pytest("unit", "tests/unit", 300),
-        "screens": lambda: pytest("screens", "tests/screens", 300),
+        "unit": unit,
+        "screens": screens,
         "property": lambda: pytest("property", "tests/property", 300),
         "differential": lambda: pytest("differential", "tests/differential", 300),
         "bpf": bpf,
-        "fuzz": lambda: pytest("fuzz", "tests/fuzz", 600),
+        "fuzz": fuzz,
         "lab": lambda: lab("-k", ONE_FAMILY),
         "guest": guest,
     }
-    groups = {"check": ("lint", "unit"), "test": tuple(single)}
+    groups = {
+        "check": ("lint", "unit"),
+        "test": ("lint", "unit", "property", "differential", "bpf", "lab", "guest"),  # and what runs beside them
+    }
+    if name == "test":
+        single["unit"] = lambda: replace(unit(), beside=screens())
+        single["bpf"] = lambda: replace(bpf(), beside=guest_build())
+        single["lab"] = lambda: replace(lab("-k", ONE_FAMILY), beside=fuzz())
     single["behaviour"] = behaviour  # by name only: an hour and more
     single["kernels"] = kernels  # by name only: two boots in emulation, one with another kernel
     if name not in single and name not in groups:

@@ -11,14 +11,21 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from parts import BIN, REPORT, Nothing, Part, Step, parts
 
 SHOWN_LINES = 60
+BESIDE_NICE = 10
+
+# What runs now, to be stopped when the whole run is; and that it is.
+running: set[subprocess.Popen[bytes]] = set()
+interrupted = threading.Event()
 
 
 @dataclass(frozen=True)
@@ -50,15 +57,15 @@ def stop(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def execute(step: Step) -> tuple[int | None, float]:
+def execute(step: Step, *, beside: bool) -> tuple[int | None, float]:
     """Run a step; its exit code, or None if the time limit ended it, and the seconds it took."""
     started = time.monotonic()
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
     # Steps with test cases are long and show their progress; the others speak only when they fail.
-    output = None if step.cases else step.log.open("wb")
+    output = None if step.cases and not beside else step.log.open("wb")
     try:
         process = subprocess.Popen(
-            command(step),
+            [*(["nice", "-n", str(BESIDE_NICE)] if beside else []), *command(step)],
             cwd=step.cwd,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -66,14 +73,14 @@ def execute(step: Step) -> tuple[int | None, float]:
             stderr=subprocess.STDOUT if output else None,
             start_new_session=True,
         )
+        running.add(process)
         try:
-            return process.wait(step.limit_s), time.monotonic() - started
+            code = process.wait(step.limit_s)
         except subprocess.TimeoutExpired:
             stop(process)
-            return None, time.monotonic() - started
-        except KeyboardInterrupt:
-            stop(process)
-            raise
+            code = None
+        running.discard(process)
+        return code, time.monotonic() - started
     finally:
         if output:
             output.close()
@@ -102,11 +109,11 @@ def count_cases(step: Step) -> Outcome:
     return Outcome(passed, tuple(failures), tuple(skips))
 
 
-def run_step(step: Step) -> Outcome:
+def run_step(step: Step, *, beside: bool) -> Outcome:
     """Run one step and count it."""
     step.junit.unlink(missing_ok=True)
     try:
-        code, seconds = execute(step)
+        code, seconds = execute(step, beside=beside)
     except FileNotFoundError as error:
         return Outcome(failures=(f"{step.name}: {error.filename} is not installed (make setup installs it)",))
     wrong = verdict(step, code)
@@ -123,28 +130,61 @@ def run_step(step: Step) -> Outcome:
     return Outcome(found.passed, failures, found.skips, seconds)
 
 
-def show(step: Step, outcome: Outcome) -> None:
-    """One line for a step, and the end of its output if it failed."""
+def show(step: Step, outcome: Outcome, *, logged: bool = False) -> None:
+    """One line for a step, and the end of its output if it failed and nobody has seen it."""
     word = "FAILED" if outcome.failures else "ok"
     print(f"  {step.name:<18} {word:<7} {outcome.seconds:6.1f} s", flush=True)
-    if outcome.failures and not step.cases and step.log.exists():
+    if outcome.failures and (logged or not step.cases) and step.log.exists():
         for line in step.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]:
             print(f"    | {line}")
 
 
-def run_part(part: Part) -> Outcome:
-    """Run all steps of a part."""
-    print(f"\n== {part.name}", flush=True)
-    done = []
+def run_steps(part: Part, *, beside: bool) -> list[tuple[Step, Outcome]]:
+    """Run the steps of a part one after the other; what each came to is shown at once, unless `beside` another part."""
+    done: list[tuple[Step, Outcome]] = []
     for step in part.steps:
-        done.append(run_step(step))
-        show(step, done[-1])
+        if interrupted.is_set():
+            break
+        done.append((step, run_step(step, beside=beside)))
+        if not beside:
+            show(*done[-1])
+    return done
+
+
+def total(done: list[tuple[Step, Outcome]]) -> Outcome:
+    """What the steps of a part came to."""
     return Outcome(
-        sum(outcome.passed for outcome in done),
-        tuple(text for outcome in done for text in outcome.failures),
-        tuple(text for outcome in done for text in outcome.skips),
-        sum(outcome.seconds for outcome in done),
+        sum(outcome.passed for _, outcome in done),
+        tuple(text for _, outcome in done for text in outcome.failures),
+        tuple(text for _, outcome in done for text in outcome.skips),
+        sum(outcome.seconds for _, outcome in done),
     )
+
+
+def stop_all() -> None:
+    """The whole run was interrupted: nothing that was started stays, and nothing more is."""
+    interrupted.set()
+    for process in tuple(running):
+        stop(process)
+
+
+def run_part(part: Part) -> dict[str, Outcome]:
+    """Run a part and the one beside it; what each came to."""
+    print(f"\n== {part.name}", flush=True)
+    if part.beside is None:
+        return {part.name: total(run_steps(part, beside=False))}
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(run_steps, part.beside, beside=True)
+        try:
+            done = run_steps(part, beside=False)
+            other = future.result()
+        except KeyboardInterrupt:
+            stop_all()
+            raise
+    print(f"\n== {part.beside.name}, beside {part.name}", flush=True)
+    for step, outcome in other:
+        show(step, outcome, logged=True)
+    return {part.name: total(done), part.beside.name: total(other)}
 
 
 def report(results: dict[str, Outcome]) -> int:
@@ -179,12 +219,16 @@ def main(names: list[str]) -> int:
     except Nothing as nothing:
         print(f"suite: {nothing}\n\n0 passed, 1 failed, 0 skipped")
         return 1
-    return report({part.name: run_part(part) for part in wanted})
+    results: dict[str, Outcome] = {}
+    for part in wanted:
+        results |= run_part(part)
+    return report(results)
 
 
 if __name__ == "__main__":
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
+        stop_all()
         print("\nsuite: interrupted; what was started has been stopped", flush=True)
         sys.exit(130)
