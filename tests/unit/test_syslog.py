@@ -154,17 +154,19 @@ def test_one_that_reads_nothing_holds_nobody_up(
         sent += 1
     assert len(one._waiting) == 10
     streams: list[bytes] = []
+    wanted = (sent - 1) * len(whole(long))
 
     def read() -> None:
-        """Connection by connection: one lasts until nothing waits."""
-        while True:
+        """Connection by connection, until all is there: one lasts until nothing waits."""
+        while sum(map(len, streams)) < wanted:
             with tcp.accept()[0] as connection:
                 connection.settimeout(LIMIT_S)
                 streams.append(all_of(connection))
 
-    threading.Thread(target=read, daemon=True).start()
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
     turns(one, lambda: not one._waiting)
-    turns(one, lambda: sum(map(len, streams)) >= (sent - 1) * len(whole(long)))
+    turns(one, lambda: not reader.is_alive())
     assert [text for stream in streams for text in messages(stream)] == [whole(long).partition(b" ")[2]] * (sent - 1)
     assert "1 events for the log server were left out" in caplog.text
 
