@@ -109,7 +109,7 @@ def test_every_page_shows_what_is_so(lab: Lab) -> None:
         await shown.press("question_mark")
         await shown.sees("levee rollback")
         await shown.press("escape", "2")
-        await shown.sees("protected")
+        await shown.sees("dropped", "off")  # the two services; the other one is protected, or under attack from before
         await shown.press("home", "enter")
         await shown.sees("Packets that were not forwarded", "Servers that were heard")
         await shown.press("f")
