@@ -30,6 +30,11 @@ from cext.rawsock cimport RawSenders
 from cext.dataplane import DROP_REASONS, EVENTS
 from cext.errors import EngineError
 
+cdef extern from "<sys/epoll.h>" nogil:
+    struct epoll_event:
+        u32 events
+    int epoll_wait(int fd, epoll_event *events, int count, int timeout_ms)
+
 cdef extern from "bpf/loader.h" nogil:
     enum:
         LV_HANDOVER_GSO
@@ -140,6 +145,7 @@ cdef extern from "bpf/sharedstate.h" nogil:
     void lv_shared_sources(lv_worker *w, void *map, u32 sets_mask, const lv_sipkey *key)
     void lv_shared_keys_take_all(lv_worker *w, void *map)
     void lv_shared_keys_follow(lv_worker *w, void *map)
+    void lv_shared_let_go() nogil
     int lv_shared_services(const lv_worker *w, void *map, u32 which)
     u32 lv_shared_lists(const lv_worker *w, void *map, u32 which)
     size_t lv_shared_lists_bytes()
@@ -154,7 +160,8 @@ cdef extern from "<bpf/libbpf.h>" nogil:
     ctypedef int (*ring_buffer_sample_fn)(void *ctx, void *data, size_t size) noexcept nogil
     ring_buffer *ring_buffer__new(int fd, ring_buffer_sample_fn callback, void *ctx, const void *options)
     void ring_buffer__free(ring_buffer *ring)
-    int ring_buffer__poll(ring_buffer *ring, int timeout_ms)
+    int ring_buffer__epoll_fd(const ring_buffer *ring)
+    int ring_buffer__consume(ring_buffer *ring)
     int libbpf_num_possible_cpus()
 
 cdef extern from "<bpf/bpf.h>" nogil:
@@ -332,6 +339,8 @@ cdef class BpfEngine:
     def publish_services(self):
         """Hand the data plane's services to the programs: into the table that is not in use, then swap."""
         cdef u32 other = (self.settings.services ^ 1) & 1
+        with nogil:
+            lv_shared_let_go()
         if lv_shared_services(self.worker, self.services, other):
             self.settings.watches = True  # for good: a handshake may be on its way when the last such service goes
         self.settings.services = other
@@ -339,7 +348,10 @@ cdef class BpfEngine:
     def publish_lists(self):
         """The same for the data plane's lists of sources."""
         cdef u32 other = (self.settings.lists ^ 1) & 1
-        cdef u32 count = lv_shared_lists(self.worker, self.lists, other)
+        cdef u32 count
+        with nogil:
+            lv_shared_let_go()
+        count = lv_shared_lists(self.worker, self.lists, other)
         self.settings.lists = other
         self.settings.listed = count > 0
 
@@ -451,15 +463,20 @@ cdef class BpfEngine:
 
     cdef int serve(self) noexcept nogil:
         """0 after stop(), or the negative errno with which reading ended."""
+        cdef int waiting_fd = ring_buffer__epoll_fd(self.ring)
         cdef int got
+        cdef epoll_event event
         self.next_tick_ms = 0
         self.next_lookup_ms = 0
         while not self.stopping:
+            if epoll_wait(waiting_fd, &event, 1, TICK_MS) < 0 and errno != EINTR:
+                return -errno
             self.read_clock()
-            got = ring_buffer__poll(self.ring, TICK_MS)
-            if got < 0 and got != -EINTR:
+            got = ring_buffer__consume(self.ring)
+            if got < 0:
                 return got
-            self.read_clock()
+            if self.since_clock:
+                self.read_clock()
             if self.now_ms >= self.next_tick_ms:
                 self.tick()
             self.send_output()

@@ -281,12 +281,12 @@ cdef extern from * nogil:
 
     static void lv_services_publish(struct lv_ctx *c, const struct lv_services *s)
     {
-        __atomic_store_n(&c->services, s, __ATOMIC_RELEASE);
+        __atomic_store_n(&c->services, s, __ATOMIC_SEQ_CST);
     }
 
     static void lv_lists_publish(struct lv_ctx *c, const struct lv_lists *l)
     {
-        __atomic_store_n(&c->lists, l, __ATOMIC_RELEASE);
+        __atomic_store_n(&c->lists, l, __ATOMIC_SEQ_CST);
     }
 
     static size_t lv_lists_bytes(u32 spans)
@@ -296,7 +296,7 @@ cdef extern from * nogil:
 
     static u64 lv_quiescent_of(const struct lv_worker *w)
     {
-        return __atomic_load_n(&w->quiescent, __ATOMIC_ACQUIRE);
+        return __atomic_load_n(&w->quiescent, __ATOMIC_SEQ_CST);
     }
     """
     const char *lv_reason_names[]

@@ -103,7 +103,8 @@ struct lv_scratch {
     struct lv_pkt k;
     struct lv_key key;
     u64 now_ns;
-    u32 l3, l4; /* offsets of the IP and the TCP or ICMP header from the start of the frame */
+    u32 services; /* which of the two tables all questions about this packet go to */
+    u32 l3, l4;   /* offsets of the IP and the TCP or ICMP header from the start of the frame */
     u32 service;
     u8 tcp[LV_TCP_COPY_BYTES]; /* the TCP header */
     struct lv_opts opts;
@@ -178,9 +179,16 @@ LV_INLINE int lv_daemon_is_late(const struct lv_bpf_config *config, u64 now_ns)
     return now_ns > config->heartbeat_ns + config->late_ns;
 }
 
-LV_INLINE const struct lv_services *lv_services_now(const struct lv_bpf_config *config)
+/* A packet begins: its time, and the services that count for it. */
+LV_INLINE void lv_begin(struct lv_scratch *s, const struct lv_bpf_config *config)
 {
-    u32 which = config->services & 1;
+    s->now_ns = bpf_ktime_get_ns();
+    s->services = config->services & 1;
+}
+
+LV_INLINE const struct lv_services *lv_services_now(const struct lv_scratch *s)
+{
+    u32 which = s->services & 1;
 
     return bpf_map_lookup_elem(&lv_service_tables, &which);
 }
@@ -200,13 +208,13 @@ struct lv_query {
  */
 __noinline int lv_service_of(const struct lv_query *q)
 {
-    const struct lv_bpf_config *config = lv_first(&lv_config);
+    const struct lv_scratch *s = lv_first(&lv_scratch);
     const struct lv_services *services;
     struct lv_pkt k;
 
-    if (!q || !config)
+    if (!q || !s)
         return LV_SERVICE_NONE;
-    services = lv_services_now(config);
+    services = lv_services_now(s);
     if (!services)
         return LV_SERVICE_NONE;
     if (!q->port)

@@ -92,7 +92,7 @@ __noinline int lv_gate_fill(void)
 
     if (!config || !keys || !s)
         return 0;
-    services = lv_services_now(config);
+    services = lv_services_now(s);
     server = lv_learned_index(&s->key.server, s->key.sport);
     learned = bpf_map_lookup_elem(&lv_learned, &server);
     if (!services || !learned)
@@ -151,7 +151,7 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
 
     if (!config || !keys || !s || data + LV_ETHERNET_BYTES > end)
         return XDP_DROP;
-    services = lv_services_now(config);
+    services = lv_services_now(s);
     if (!services)
         return XDP_DROP;
     sv = &services->service[s->service & (LV_SERVICES_MAX - 1)];
@@ -280,7 +280,7 @@ __noinline int lv_gate_admit(struct xdp_md *ctx)
 
     if (!config || !s)
         return XDP_DROP;
-    services = lv_services_now(config);
+    services = lv_services_now(s);
     if (!services)
         return XDP_DROP;
     sv = lv_service_at(services, s->service);
@@ -538,10 +538,10 @@ LV_INLINE int lv_gate_frame(struct xdp_md *ctx)
 
     if (!config || !s)
         return XDP_PASS;
-    services = lv_services_now(config);
+    lv_begin(s, config);
+    services = lv_services_now(s);
     if (!services)
         return XDP_PASS;
-    s->now_ns = bpf_ktime_get_ns();
     kind = lv_gate_read(ctx);
     if (lv_gate_is_far(ctx, s, kind))
         kind = lv_gate_read_far(ctx);

@@ -8,6 +8,11 @@
 #ifndef LV_BPF_SHAREDSTATE_H
 #define LV_BPF_SHAREDSTATE_H
 
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
 #include "../core/engine.h"
 #include "maps.h"
 
@@ -81,10 +86,20 @@ static void lv_shared_keys_follow(struct lv_worker *w, void *map)
     lv_shared_keys_out(w);
 }
 
+/* Wait until no program holds the table that was in use before the last swap: they run in RCU read-side sections, and
+ * MEMBARRIER_CMD_GLOBAL waits for a grace period. A kernel with nohz_full refuses it: a program runs for microseconds. */
+static void lv_shared_let_go(void)
+{
+    const struct timespec instead = {0, 20000000};
+
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+        nanosleep(&instead, 0);
+}
+
 /* Copy the services into one of the two tables in the map; returns whether there is one with `protect: auto`. */
 static int lv_shared_services(const struct lv_worker *w, void *map, u32 which)
 {
-    const struct lv_services *from = lv_services_of(w);
+    const struct lv_services *from = __atomic_load_n(&w->ctx->services, __ATOMIC_ACQUIRE);
     struct lv_services_flat *to = (struct lv_services_flat *)map + which;
 
     to->intervals = LV_MIN(from->intervals, (u32)LV_INTERVALS_MAX);
@@ -104,7 +119,7 @@ static int lv_shared_services(const struct lv_worker *w, void *map, u32 which)
 /* Copy the lists of sources into one of the two tables in the map; returns the number of their spans. */
 static u32 lv_shared_lists(const struct lv_worker *w, void *map, u32 which)
 {
-    const struct lv_lists *from = lv_lists_of(w);
+    const struct lv_lists *from = __atomic_load_n(&w->ctx->lists, __ATOMIC_ACQUIRE);
     struct lv_lists *to = (struct lv_lists *)map + which;
 
     to->count = LV_MIN(from->count, (u32)LV_LISTED_MAX);

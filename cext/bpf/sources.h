@@ -63,7 +63,7 @@ __noinline int lv_source_changed(int by)
 
     if (!config || !s)
         return 0;
-    services = lv_services_now(config);
+    services = lv_services_now(s);
     if (!services)
         return 0;
     service = lv_ask_service(&s->k, &s->key.server, s->key.sport);

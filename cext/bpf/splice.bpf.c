@@ -185,7 +185,7 @@ __noinline int lv_splice_watch(struct __sk_buff *skb, u32 service)
 
     if (!config || !s)
         return 1;
-    services = lv_services_now(config);
+    services = lv_services_now(s);
     if (!services || !lv_halves(config, &s->key, &set))
         return 1;
     now_ms = lv_now_ms(s->now_ns);
@@ -240,7 +240,7 @@ LV_INLINE int lv_splice_know(struct __sk_buff *skb, struct lv_scratch *s, const 
 
 LV_INLINE int lv_splice_tcp(struct __sk_buff *skb, struct lv_scratch *s, const struct lv_bpf_config *config, u32 side)
 {
-    const struct lv_services *services = lv_services_now(config);
+    const struct lv_services *services = lv_services_now(s);
     struct lv_conn *c;
 
     lv_flow_key(&s->key, &s->k, side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE);
@@ -338,7 +338,7 @@ LV_INLINE int lv_splice_packet(struct __sk_buff *skb, u32 side)
         return TC_ACT_OK;
     if ((u64)(long)skb->data + want > (u64)(long)skb->data_end && bpf_skb_pull_data(skb, want))
         return TC_ACT_OK;
-    s->now_ns = bpf_ktime_get_ns();
+    lv_begin(s, config);
     kind = lv_splice_read(skb);
     if (kind == LV_KIND_JUNK && skb->len > LV_HEADERS_BYTES) { /* perhaps its headers are longer than what is linear */
         want = skb->len < LV_HEADERS_MORE_BYTES ? skb->len : LV_HEADERS_MORE_BYTES;

@@ -34,7 +34,10 @@ struct lv_frame {
 
 LV_INLINE void lv_worker_clock(struct lv_worker *w, u32 monotonic_ms, u64 realtime_s)
 {
-    __atomic_store_n(&w->quiescent, w->quiescent + 1, __ATOMIC_RELEASE);
+    /* In this order for everybody: who sees the new number knows that the old tables are not looked at any more. */
+    __atomic_store_n(&w->quiescent, w->quiescent + 1, __ATOMIC_SEQ_CST);
+    w->services = __atomic_load_n(&w->ctx->services, __ATOMIC_SEQ_CST);
+    w->lists = __atomic_load_n(&w->ctx->lists, __ATOMIC_SEQ_CST);
     w->now_ms = monotonic_ms;
     w->epoch = (u32)(realtime_s / LV_EPOCH_S);
     lv_cookie_tick(&w->keys, w->epoch, monotonic_ms);

@@ -71,7 +71,7 @@ struct lv_ctx {
     struct lv_table table;
     struct lv_hold hold;
     struct lv_learning learning;
-    const struct lv_services *services; /* swapped whole; see lv_worker.quiescent */
+    const struct lv_services *services; /* swapped whole: the newest; see lv_worker.quiescent */
     struct lv_catches catches;
     const struct lv_lists *lists; /* the same; 0: none yet */
     struct lv_guard *guard;       /* LV_SERVICES_MAX, one for each service */
@@ -90,7 +90,9 @@ struct lv_worker {
     u32 epoch;
     u32 second_ms, tick_ms;
     u32 challenges_left, retrans_left;
-    u64 quiescent; /* grows whenever the worker holds no pointer into the services */
+    u64 quiescent; /* grows whenever the worker lets go of the tables that are swapped whole, and takes the newest */
+    const struct lv_services *services; /* of this batch: all questions about one packet go to one table */
+    const struct lv_lists *lists;
     struct lv_cookie_keys keys;
     struct lv_halfopen half;
     u8 half_stays; /* whoever makes a new flow seen elsewhere removes its half-open entry, and not before */
@@ -131,12 +133,12 @@ LV_INLINE enum lv_verdict lv_pass(struct lv_worker *w, u16 service)
 
 LV_INLINE const struct lv_services *lv_services_of(const struct lv_worker *w)
 {
-    return __atomic_load_n(&w->ctx->services, __ATOMIC_ACQUIRE);
+    return w->services;
 }
 
 LV_INLINE const struct lv_lists *lv_lists_of(const struct lv_worker *w)
 {
-    return __atomic_load_n(&w->ctx->lists, __ATOMIC_ACQUIRE);
+    return w->lists;
 }
 
 /* Does the service answer in place of its servers just now? */
