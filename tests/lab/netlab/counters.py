@@ -1,8 +1,9 @@
 """What arrives at an end of the lab, counted by the kernel and independent of the appliance.
 
 A nft table in the netdev family at the ingress of the server's interface: it sees every frame
-before any other part of the kernel. `forged` counts sources that nobody in the lab has. Also the
-shield that keeps a kernel silent about ports which crafted endpoints use. Called by fixtures.
+before any other part of the kernel. `forged` counts sources that nobody in the lab has; the
+first of them are kept, to be shown. Also the shield that keeps a kernel silent about ports which
+crafted endpoints use. Called by fixtures.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ table {family} lab_count {{
         type ipv6_addr; flags interval;
         elements = {{ 2001:db8:18::/64, 2001:db8:19::/64, fe80::/10, ::/128 }}
     }}
+    set first4 {{
+        typeof ip saddr . tcp sport . ip daddr . tcp dport . tcp flags . tcp sequence; flags dynamic; size 16
+    }}
+    set first6 {{
+        typeof ip6 saddr . tcp sport . ip6 daddr . tcp dport . tcp flags . tcp sequence; flags dynamic; size 16
+    }}
     counter forged {{ }}
     counter tcp_all {{ }}
     counter syn_real {{ }}
@@ -36,6 +43,8 @@ table {family} lab_count {{
         meta l4proto tcp counter name tcp_all
         ip saddr @real4 tcp flags & (syn | ack) == syn counter name syn_real
         ip6 saddr @real6 tcp flags & (syn | ack) == syn counter name syn_real
+        ip saddr != @real4 add @first4 {{ ip saddr . tcp sport . ip daddr . tcp dport . tcp flags . tcp sequence }}
+        ip6 saddr != @real6 add @first6 {{ ip6 saddr . tcp sport . ip6 daddr . tcp dport . tcp flags . tcp sequence }}
     }}
 }}
 """
@@ -65,6 +74,22 @@ def install(names: Names) -> None:
     run(["nft", "-f", "-"], namespace=names.server, text_in=_COUNTER_TABLE.format(**_place(names)))
     for namespace in (names.client, names.server):
         run(["nft", "-f", "-"], namespace=namespace, text_in=_SHIELD_TABLE)
+
+
+def forget(names: Names) -> None:
+    """The next forged segments are the first ones."""
+    table = f"{_place(names)['family']} lab_count"
+    run(["nft", f"flush set {table} first4; flush set {table} first6"], namespace=names.server)
+
+
+def forged(names: Names) -> list[str]:
+    """The first forged segments since forget(): source . port . destination . port . flags . sequence number."""
+    found = []
+    for name in ("first4", "first6"):
+        asked = ["nft", "-n", "list", "set", _place(names)["family"], "lab_count", name]
+        _, _, elements = run(asked, namespace=names.server).stdout.partition("elements = {")
+        found += [text.strip() for text in elements.partition("}")[0].split(",") if text.strip()]
+    return found
 
 
 def read(names: Names) -> dict[str, int]:

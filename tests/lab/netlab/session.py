@@ -103,6 +103,13 @@ class Lab:
     def arrived(self) -> dict[str, int]:
         return counters.read(self.names)
 
+    def forget_forged(self) -> None:
+        counters.forget(self.names)
+
+    def first_forged(self) -> str:
+        """For a test that fails because of them."""
+        return "forged packets reached the server: " + "; ".join(counters.forged(self.names))
+
     def damaged(self) -> int:
         """Segments that the kernels of both ends threw away for a wrong checksum (Tcp InCsumErrors, both families)."""
         return sum(_damaged(namespace) for namespace in (self.names.client, self.names.server))
