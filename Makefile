@@ -104,7 +104,16 @@ guest: build ## build the guest and bring it up to date with the working tree
 image: build ## the bootable image and its update: .build/image (minutes; root)
 	@$(AS_ROOT) image/image build
 
-image-test: build ## that image in QEMU: boot by each firmware, flood, configuration from the stick (15 minutes)
+image-again: build ## build the image of this commit once more, compiling anew, and say what differs (minutes; root)
+	@$(AS_ROOT) image/image again
+
+deb: build ## the Debian package for the Debian this runs on: .build/deb
+	@image/image deb
+
+deb-test: build ## that package in a minimal Debian: installed, used, taken away (root)
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest tests/deb
+
+image-test: build ## that image in QEMU: boot by each firmware, flood, configuration from the stick, updates (minutes; root)
 	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest tests/image
 
 setup: $(STAMP)/apt $(STAMP)/venv ## install Debian packages and the Python environment (root or sudo)
@@ -130,5 +139,5 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@touch $@
 
 .PHONY: help demo test check test-unit test-screens test-property test-differential test-bpf test-fuzz test-lab test-kills \
-	test-changes test-load test-conversations test-guest test-kernels docs fuzz-long behaviour pictures bench lab lab-down guest image image-test \
+	test-changes test-load test-conversations test-guest test-kernels docs fuzz-long behaviour pictures bench lab lab-down guest image image-again image-test deb deb-test \
 	setup build format clean

@@ -27,7 +27,10 @@ def slot(cmdline: str) -> str:
 
 def trouble() -> str | None:
     """What is not as it should be, None if all is."""
+    held = ports.HELD.read_text().strip() if ports.HELD.exists() else None
     for name in (ports.BRIDGE, ports.OUTSIDE, ports.INSIDE):
+        if name == held:  # a cable that is out is no fault of the slot
+            continue
         flags = ports.SYS_NET / name / "flags"
         if not flags.exists() or not int(flags.read_text(), 16) & IFF_UP:
             return f"{name} is not up"

@@ -1,16 +1,23 @@
-"""The command `levee-box`: one word, one job of the boot.
+"""The command `levee-box`: one word, one job of the box around the daemon.
 
-Owns the list of jobs. Called by the units levee-ports, levee-stick and levee-good. Exit code 1 with a line for the
-journal when a job could not be done; the boot goes on, and levee-good judges the outcome.
+Owns the list of jobs. Called by the box's units. Exit code 1 with a line for the journal when a job could not be done;
+the boot goes on, and levee-good judges the outcome.
 """
 
+import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from appliance.errors import OperatorError
-from chassis import health, ports, stick
 
-JOBS: dict[str, Callable[[], None]] = {"ports": ports.run, "stick": stick.run, "good": health.run}
+# By module, imported when it is asked for: the ports have to be there early, and need little of Python.
+JOBS = {
+    "ports": "chassis.ports",
+    "stick": "chassis.stick",
+    "good": "chassis.health",
+    "mirror": "chassis.mirror",
+    "update": "chassis.update",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -19,7 +26,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"usage: levee-box {' | '.join(JOBS)}", file=sys.stderr)
         return 2
     try:
-        JOBS[arguments[0]]()
+        importlib.import_module(JOBS[arguments[0]]).run()
     except OperatorError as error:
         hint = f" ({error.hint})" if error.hint else ""
         print(f"{error.message}{hint}", file=sys.stderr)

@@ -17,6 +17,9 @@ from chassis.settings import Management, Settings, load
 SYS_NET = Path("/sys/class/net")
 TAKEN = Path("/var/lib/levee-box/box.yaml")
 RUN = Path("/run/levee-box")
+# What other units begin with: each is there when box.yaml asks for it, and its port exists.
+ADDRESSED, MIRRORED, CLOCK = RUN / "management", RUN / "mirror", Path("/run/systemd/timesyncd.conf.d/levee.conf")
+HELD = RUN / "held"  # the port that mirror.py keeps down
 OUTSIDE, INSIDE, MANAGEMENT, BRIDGE = "outside", "inside", "management", "br0"
 WAIT_S = 60.0
 POLL_S = 0.1
@@ -111,6 +114,11 @@ def _management(management: Management) -> list[str]:
     return lines
 
 
+def clock(servers: Sequence[object]) -> str:
+    """Configuration of systemd-timesyncd(8): these servers and no others."""
+    return f"[Time]\nNTP={' '.join(map(str, servers))}\nFallbackNTP=\n"
+
+
 def table(found: Sequence[Nic], roles: Roles) -> str:
     """PORTS.txt: what an operator copies a port's name from."""
     uses = {nic: role for role, nic in zip((OUTSIDE, INSIDE, MANAGEMENT), _players(roles), strict=True) if nic}
@@ -148,13 +156,21 @@ def apply(settings: Settings) -> None:
     _batch(commands(settings, roles, found, bridge_exists=(SYS_NET / BRIDGE).exists()))
     RUN.mkdir(exist_ok=True)
     (RUN / "PORTS.txt").write_text(table(found, roles))
-    flag = RUN / "management"
-    if settings.management and roles.management:
+    addressed = settings.management if roles.management else None
+    if addressed:
         _silence(MANAGEMENT, "0")
-        _batch(_management(settings.management))
-        flag.touch()
-    else:
-        flag.unlink(missing_ok=True)
+        _batch(_management(addressed))
+    servers = addressed.ntp if addressed else ()
+    for flag, wanted, text in (
+        (ADDRESSED, addressed is not None, ""),
+        (MIRRORED, settings.mirror_links, ""),
+        (CLOCK, bool(servers), clock(servers)),
+    ):
+        if wanted:
+            flag.parent.mkdir(parents=True, exist_ok=True)
+            flag.write_text(text)
+        else:
+            flag.unlink(missing_ok=True)
     missing = [role for role, nic in ((OUTSIDE, roles.outside), (INSIDE, roles.inside)) if nic is None]
     if missing:
         hint = f"{len(found)} Ethernet ports were found; PORTS.txt lists them"

@@ -40,6 +40,7 @@ class Settings:
     outside: str | None = None
     inside: str | None = None
     mtu: int | None = None
+    mirror_links: bool = False
     management: Management | None = None
 
 
@@ -74,8 +75,20 @@ def _addresses(value: object) -> tuple[Address, ...]:
     raise WrongValue(f"{shown(value)} is not a list of addresses", "[192.0.2.1], at most four")
 
 
+def _switch(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise WrongValue(f"{shown(value)} is neither true nor false", "true or false")
+
+
 Readers = Mapping[str, Callable[[object], object]]
-TOP: Readers = {"version": whole(1, 1), "outside": _port, "inside": _port, "mtu": whole(1280, 9216)}
+TOP: Readers = {
+    "version": whole(1, 1),
+    "outside": _port,
+    "inside": _port,
+    "mtu": whole(1280, 9216),
+    "mirror_links": _switch,
+}
 MANAGEMENT: Readers = {"port": _port, "address": _interface, "gateway": _address, "ntp": _addresses}
 
 
@@ -155,7 +168,11 @@ def _settings(reading: _Reading, value: object) -> Settings:
         reading.problem((), "gives one port two uses", "a port of its own for each")
     mtu = top.get("mtu")
     return Settings(
-        _text(top.get("outside")), _text(top.get("inside")), mtu if isinstance(mtu, int) else None, management
+        _text(top.get("outside")),
+        _text(top.get("inside")),
+        mtu if isinstance(mtu, int) else None,
+        top.get("mirror_links") is True,
+        management,
     )
 
 

@@ -2,7 +2,8 @@
 
 Owns the rule of taking: a file counts once, when its bytes are others than the last ones seen, so that a change made
 on the box is not undone by an old file at the next start. A file with mistakes changes nothing; FILE.refused beside it
-says what is wrong. Run by levee-stick.service before the daemon. Must not know what the keys of the files mean.
+says what is wrong. Run by levee-stick.service before the daemon. Must not know what the keys of the files mean. Bundles
+on the same partition are update.py's.
 """
 
 import hashlib
@@ -54,6 +55,13 @@ ITEMS = (
 )
 
 
+def refuse(answer: Path, name: str, error: OperatorError) -> None:
+    """Writes beside a file why it was not taken, with the ends of lines that every editor knows."""
+    hint = f"\nhint: {error.hint}" if error.hint else ""
+    text = f"{name} was not taken; the box goes on with what it had.\n\n{error.message}{hint}\n"
+    answer.write_text(text.replace("\n", "\r\n"), newline="")
+
+
 def take(item: Item, folder: Path, seen: Path) -> str | None:
     """Takes one file if it is new and right; returns a line for the journal, None if there was nothing to do.
 
@@ -67,9 +75,7 @@ def take(item: Item, folder: Path, seen: Path) -> str | None:
     try:
         item.check(data, item.name)
     except OperatorError as error:
-        hint = f"\nhint: {error.hint}" if error.hint else ""
-        text = f"{item.name} was not taken; the box goes on with what it had.\n\n{error.message}{hint}\n"
-        refused.write_text(text.replace("\n", "\r\n"), newline="")
+        refuse(refused, item.name, error)
         return f"{item.name} refused: {error.message}"
     refused.unlink(missing_ok=True)
     digest, mark = hashlib.sha256(data).hexdigest(), seen / item.name
@@ -118,3 +124,6 @@ def run() -> None:
         print("no configuration yet: the one as delivered is used")
     if "box.yaml taken" in said:
         ports.run()
+    if ports.CLOCK.exists():
+        # Started here and not by its own unit, which wants to run before there is a management address.
+        subprocess.run(["systemctl", "--no-block", "restart", "systemd-timesyncd.service"], check=True, timeout=60)

@@ -12,9 +12,11 @@ from pathlib import Path
 from guest.chroot import run_in_root
 from guest.layout import say
 
-from recipe.places import WORK, Release, Trees
+from recipe.places import SOURCES, WORK, Release, Trees
 
 COMPATIBLE = "levee-amd64"
+# Public, as everything in the repository: it signs builds that are tried out.
+TEST_KEY, TEST_CERTIFICATE = SOURCES / "keys" / "test.key.pem", SOURCES / "keys" / "test.cert.pem"
 _LIMIT_S = 600
 
 
@@ -36,16 +38,18 @@ def build(trees: Trees, release: Release, slot: Path, key: Path, certificate: Pa
     """Makes and signs update.raucb in the work folder."""
     say("making the update")
     work = trees.work.base
-    content = work / "bundle"
+    content, target = work / "bundle", work / "update.raucb"
+    shutil.rmtree(content, ignore_errors=True)
+    target.unlink(missing_ok=True)
     content.mkdir()
     (content / "manifest.raucm").write_text(manifest(release))
-    (content / slot.name).hardlink_to(slot)
+    (content / "slot.img").hardlink_to(slot)
     secrets = {"key.pem": key, "cert.pem": certificate}
     for name, source in secrets.items():
         shutil.copy(source, work / name)
     try:
-        argv = ["rauc", "bundle", "--key=key.pem", "--cert=cert.pem", "bundle", "update.raucb"]
+        argv = ["rauc", "bundle", "--key=key.pem", "--cert=cert.pem", "bundle", target.name]
         run_in_root(trees.builder, argv, cwd=WORK, limit_s=_LIMIT_S, network=False)
     finally:
         (work / "key.pem").unlink()
-    return work / "update.raucb"
+    return target

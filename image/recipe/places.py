@@ -6,7 +6,7 @@ package asks here. Knows nothing of how a part is made. The trees and the chroot
     .cache/image/KEY/builder/root   a Debian 13 with the tools that make images
     .cache/image/KEY/base/root      the image's Debian 13 as packages make it
     .cache/image/KEY/.../root/work  one build: root/ with the product in it, slot.img, disk.img
-    .build/image                    what is kept: levee-VERSION.img, .raucb, .packages, SHA256SUMS
+    .build/image                    what is kept: levee-VERSION.img, .raucb, .packages, .contents, SHA256SUMS
 """
 
 from __future__ import annotations
@@ -52,13 +52,14 @@ EFI_SYSTEM = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
 LINUX = "0FC63DAF-8483-4772-8E79-3D69D8477DE4"
 BASIC_DATA = "EBD0A0A2-B9E5-4433-87C0-68B6B72699C7"
 SLOT_MIB = 320
+STICK_MIB = 384  # an update has to fit there
 PARTITIONS = (
     Partition(1, "levee-bios", BIOS_BOOT, 1, 1),
     Partition(2, "levee-esp", EFI_SYSTEM, 2, 64),
     Partition(3, "levee-a", LINUX, 66, SLOT_MIB),
     Partition(4, "levee-b", LINUX, 66 + SLOT_MIB, SLOT_MIB),
-    Partition(5, "LEVEE", BASIC_DATA, 66 + 2 * SLOT_MIB, 64),
-    Partition(6, "levee-data", LINUX, 130 + 2 * SLOT_MIB, 128),
+    Partition(5, "LEVEE", BASIC_DATA, 66 + 2 * SLOT_MIB, STICK_MIB),
+    Partition(6, "levee-data", LINUX, 66 + 2 * SLOT_MIB + STICK_MIB, 128),
 )
 DISK_MIB = PARTITIONS[-1].start_mib + PARTITIONS[-1].size_mib + 1
 

@@ -17,6 +17,7 @@ from guest.layout import TREE_IN_GUEST, GuestError, say
 from guest.product import build_product
 from guest.userland import ensure_built
 
+from recipe import product
 from recipe.places import MIB, REPOSITORY, SLOT_MIB, SOURCES, WORK, Release, Trees, identifier
 
 BLOCK_BYTES = 4096
@@ -34,6 +35,8 @@ _ENABLED = (
     "levee-stick",
     "levee-good",
     "levee-grow",
+    "levee-mirror",
+    "levee-update",
     "levee",
     "levee-restart.path",
     "nftables",
@@ -41,10 +44,19 @@ _ENABLED = (
     "rauc",
     "apparmor",
 )
-# Timers of Debian's that change a system which cannot change, and what marks every boot good unseen.
+# What a system that cannot change need not do at its start, nobody here uses, or would mark every boot good unseen.
 _MASKED = (
     "rauc-mark-good.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer",
     "e2scrub_reap.service", "fstrim.timer", "ssh.socket", "systemd-networkd.service", "systemd-firstboot.service",
+    "systemd-journal-catalog-update.service", "systemd-update-done.service", "systemd-binfmt.service",
+    "proc-sys-fs-binfmt_misc.automount", "dev-hugepages.mount", "sys-fs-fuse-connections.mount",
+    "sys-kernel-debug.mount", "sys-kernel-tracing.mount",
+)  # fmt: skip
+# They would make units of what they find: a socket for SSH, partitions of other systems, scripts of old ones.
+_GENERATORS = (
+    "systemd-debug-generator", "systemd-gpt-auto-generator", "systemd-hibernate-resume-generator",
+    "systemd-rc-local-generator", "systemd-run-generator", "systemd-ssh-generator", "systemd-system-update-generator",
+    "systemd-sysv-generator", "systemd-tpm2-generator",
 )  # fmt: skip
 # Debian's own, as it came; what the box keeps lies on the data partition, which is mounted over /var.
 _REMOVED = (
@@ -64,20 +76,21 @@ def build(trees: Trees, release: Release, keyring: Path) -> Path:
     guest = ensure_built()
     build_product(guest)
     say("packing the product")
-    python = TREE_IN_GUEST / ".build" / "image-python"
-    shutil.rmtree(guest.root / python.relative_to("/"), ignore_errors=True)
-    pip = [".venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-compile"]
+    folder = TREE_IN_GUEST / ".build" / "image-python"
+    python = guest.root / folder.relative_to("/")
+    shutil.rmtree(python, ignore_errors=True)
     pins = {"PIP_CONSTRAINT": f"{TREE_IN_GUEST}/requirements/versions.txt"}
     wheel = next((guest.tree / ".build" / "wheel").glob("*.whl"))
-    wanted = ["-r", "requirements/runtime.txt", f".build/wheel/{wheel.name}"]
-    run_in_root(guest, [*pip, "--target", str(python), *wanted], cwd=TREE_IN_GUEST, limit_s=_LIMIT_S, variables=pins)
+    pip = [".venv/bin/pip", *product.pip_arguments(Path(".build/wheel") / wheel.name, folder)]
+    run_in_root(guest, pip, cwd=TREE_IN_GUEST, limit_s=_LIMIT_S, variables=pins)
+    product.tidy(python)
     say("making the root")
     work = trees.work
     shutil.rmtree(work.base, ignore_errors=True)
     work.base.mkdir()
     # Not copytree(): there are device files in it.
     subprocess.run(["cp", "-a", "--reflink=auto", str(trees.base.root), str(work.root)], check=True)
-    shutil.copytree(guest.root / python.relative_to("/"), work.root / _PYTHON)
+    shutil.copytree(python, work.root / _PYTHON)
     _overlay(work.root, release, keyring)
     _finish(trees, release)
     return _pack(trees, release)
@@ -85,13 +98,12 @@ def build(trees: Trees, release: Release, keyring: Path) -> Path:
 
 def _overlay(root: Path, release: Release, keyring: Path) -> None:
     shutil.copytree(SOURCES / "root", root, symlinks=True, dirs_exist_ok=True)
-    shutil.copytree(SOURCES / "chassis", root / _PYTHON / "chassis")
+    shutil.copytree(SOURCES / "chassis", root / _PYTHON / "chassis", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(SOURCES / "stick", root / "usr/share/levee/stick")
     for source, target in _UNITS:
         shutil.copy(SOURCES / "units" / source, root / target)
     shutil.copy(keyring, root / "etc/rauc/keyring.pem")
     shutil.copytree(REPOSITORY / "configs", root / "usr/share/levee/configs")
-    shutil.rmtree(root / _PYTHON / "bin", ignore_errors=True)
     (root / "etc/hostname").write_text("levee\n")
     (root / "etc/hosts").write_text("127.0.0.1 localhost levee\n::1 localhost levee\n")
     (root / "etc/issue").write_text(f"Levee {release.version}  \\l\n\n")
@@ -104,17 +116,24 @@ def _finish(trees: Trees, release: Release) -> None:
     """What has to run in the root itself; then Debian's leavings are taken away."""
     root, variables = trees.work.root, {"SOURCE_DATE_EPOCH": str(release.epoch_s)}
     kernel = next((root / "usr/lib/modules").iterdir()).name
-    mask = "\n".join(f"ln -sf /dev/null /etc/systemd/system/{name}" for name in _MASKED)
+    masked = [f"system/{name}" for name in _MASKED] + [f"system-generators/{name}" for name in _GENERATORS]
+    mask = "\n".join(f"ln -sf /dev/null /etc/systemd/{name}" for name in masked)
+    # Debian's profiles are for programs that are not here, but for this one; compiling them takes longer than the boot.
+    profiles = "find /etc/apparmor.d -maxdepth 1 -type f ! -name usr.bin.tcpdump -delete"
     script = f"""
 set -e
 passwd --quiet --lock root
 systemd-sysusers
 systemctl --quiet enable {" ".join(_ENABLED)}
+systemctl --quiet disable systemd-timesyncd
+mkdir -p /etc/systemd/system-generators
 {mask}
+{profiles}
 systemctl --quiet set-default multi-user.target
 depmod {kernel}
 mkinitramfs -o /new.initrd {kernel}
-python3 -m compileall -q -f --invalidation-mode unchecked-hash /usr/lib/python3 /usr/lib/python3.* /{_PYTHON} || true
+compile="python3 -m compileall -q -f --invalidation-mode unchecked-hash"
+PYTHONHASHSEED=0 $compile /usr/lib/python3 /usr/lib/python3.* /{_PYTHON} || true
 dpkg-query -W -f '${{Package}} ${{Version}}\\n' | LC_ALL=C sort > /usr/share/levee/packages.txt
 """
     run_in_root(trees.work, ["sh", "-c", script], cwd=Path("/"), limit_s=_LIMIT_S, variables=variables, network=False)

@@ -15,7 +15,8 @@ def appliance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An appliance as far as `levee update` looks: RAUC's configuration, and a program of that name."""
     (tmp_path / "system.conf").write_text("")
     program = tmp_path / "rauc"
-    program.write_text('#!/bin/sh\nprintf " 40%% Copying\\n"; echo "$1 ${2##*/}" >>"$(dirname "$0")/calls"\n')
+    note = 'for file; do :; done; echo "$1 ${file##*/}" >>"$(dirname "$0")/calls"'
+    program.write_text(f'#!/bin/sh\nprintf " 40%% Copying\\n"; {note}\n')
     program.chmod(0o755)
     (tmp_path / "new.raucb").write_text("a bundle")
     monkeypatch.setattr(update, "RAUC_CONFIGURATION", tmp_path / "system.conf")
