@@ -53,7 +53,7 @@ def _firmware(kind: Firmware, ovmf: Path, folder: Path) -> list[str]:
 def _management(port: int) -> list[str]:
     """A third NIC; the host's `port` leads to SSH at 10.0.2.15, which is what QEMU's user network expects."""
     forward = f"user,id=management,restrict=on,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:22"
-    return ["-netdev", forward, "-device", "virtio-net-pci,netdev=management,mac=02:4c:1a:00:00:02,addr=0x12"]
+    return ["-netdev", forward, "-device", "virtio-net-pci,netdev=management,mac=02:4c:1a:00:00:02,addr=0x12,romfile="]
 
 
 def qemu_argv(
@@ -73,7 +73,7 @@ def qemu_argv(
         for number, file in enumerate(taps)
         for word in (
             *("-netdev", f"tap,id=n{number},fd={file}"),
-            *("-device", f"virtio-net-pci,netdev=n{number},mac=02:4c:1a:00:00:0{number},addr=0x1{number}"),
+            *("-device", f"virtio-net-pci,netdev=n{number},mac=02:4c:1a:00:00:0{number},addr=0x1{number},romfile="),
         )
     ]
     return [
@@ -84,7 +84,7 @@ def qemu_argv(
         *("-M", f"q35,vmport=off,smm={'on' if kind is Firmware.SECURE else 'off'}"),
         *("-nodefaults", "-no-user-config", "-display", "none", "-device", "VGA,romfile=vgabios-stdvga.bin"),
         *choose_accelerator().argv,
-        *("-smp", "2", "-m", str(MEMORY_MIB)),
+        *("-smp", "1", "-m", str(MEMORY_MIB)),
         *_firmware(kind, ovmf, folder),
         *("-drive", f"if=none,id=disk,format=raw,cache=unsafe,file={disk}"),
         *("-device", "virtio-blk-pci,drive=disk,bootindex=1"),

@@ -37,7 +37,7 @@ def until_ready(machine: Machine) -> None:
     """Until the operator is logged in and the daemon answers."""
     logged_in(machine)
     # First a look that costs nothing: starting Python again and again would slow down what is waited for.
-    machine.run("for _ in $(seq 300); do [ -S /run/levee/control.sock ] && break; sleep 2; done", READY_S + 60)
+    machine.run("for _ in $(seq 600); do [ -S /run/levee/control.sock ] && break; sleep 1; done", READY_S + 60)
     # 2 is degraded, as a box is whose links came up a moment ago.
     if not wait_until(lambda: machine.run("levee status >/dev/null 2>&1", READY_S)[0] in (0, 1, 2), READY_S):
         said = machine.run("journalctl --no-pager -b -u levee -u levee-stick -u levee-ports -n 30", READY_S)[1]

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from recipe.places import MIB, partition
+from recipe.slot import BLOCK_BYTES, squashfs_blocks
 
 _ENVIRONMENT = "::/EFI/debian/grubenv"
 # grub/include/grub/lib/envblk.h
@@ -50,12 +51,35 @@ def set_slots(disk: Path, **values: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def copy_slot(disk: Path, damaged_at_mib: int | None = None) -> None:
-    """Slot A's content into slot B; with one block of it damaged, `damaged_at_mib` from its beginning."""
+def put(disk: Path, file: Path, name: str) -> None:
+    """Copies a file there, however large."""
+    done = _mtools("mcopy", disk, "-o", str(file), f"::/{name}")
+    assert done.returncode == 0, done.stderr
+
+
+def read_slot(disk: Path, target: Path) -> None:
+    """Slot A's content as a file of its own."""
+    first = partition("levee-a")
+    with disk.open("rb") as file, target.open("wb") as writer:
+        file.seek(first.start_mib * MIB)
+        for _ in range(first.size_mib):
+            writer.write(file.read(MIB))
+
+
+def copy_slot(disk: Path, *, damaged: bool) -> None:
+    """Slot A's content into slot B; `damaged`: without the top of the tree by which each block is verified."""
     first, second = partition("levee-a"), partition("levee-b")
     with disk.open("r+b") as file:
+        file.seek(first.start_mib * MIB)
+        # The text with the root hash follows the squashfs, then come the tree's superblock and its top.
+        top_bytes = (squashfs_blocks(file.read(96)) + 2) * BLOCK_BYTES
         for at_mib in range(first.size_mib):
             file.seek((first.start_mib + at_mib) * MIB)
             data = file.read(MIB)
+            if not data.strip(b"\0"):
+                continue
             file.seek((second.start_mib + at_mib) * MIB)
-            file.write(bytes(MIB) if at_mib == damaged_at_mib else data)
+            file.write(data)
+        if damaged:
+            file.seek(second.start_mib * MIB + top_bytes)
+            file.write(bytes(BLOCK_BYTES))
