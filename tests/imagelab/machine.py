@@ -110,7 +110,8 @@ class Machine:
         self.qmp("qmp_capabilities")
         self._said = bytearray()
         self._read_to = 0
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
 
     def _listen(self) -> None:
         with contextlib.suppress(OSError):  # closed
@@ -161,6 +162,12 @@ class Machine:
         self.send("stty -echo; exec env PS1= TERM=dumb bash --noediting --norc\n")
         self.run("stty -echo cols 200")
 
+    def close(self) -> None:
+        """When QEMU has ended: its end of the sockets is closed, and so the listener ends too."""
+        self._listener.join()
+        for one in (self._replies, self._qmp, self._serial):
+            one.close()
+
     def reset(self) -> None:
         """What the reset button does: no warning, as a power cut that is over at once."""
         self.qmp("system_reset")
@@ -205,10 +212,14 @@ def booted(
         process = subprocess.Popen(
             argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=taps, start_new_session=True
         )
+    machine: Machine | None = None
     try:
-        yield Machine(process, folder)
+        machine = Machine(process, folder)
+        yield machine
     finally:
         process.kill()
         process.wait()
+        if machine:
+            machine.close()
         if os.environ.get("LEVEE_IMAGE_SHOW"):
             print((folder / "console.log").read_text(errors="replace"))
