@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from appliance.addresses import AddressRange
+from appliance.blocklist import integers
 from appliance.errors import OperatorError
 from appliance.models import Config, Service
 from cext.capture import Capture
@@ -29,7 +30,6 @@ LOG = logging.getLogger(__name__)
 TABLE_NAME = "flows"
 EXCEPT_NAME = " except"  # no service can be called so
 TARGET_NAME = " to {}"
-IPV4_MAPPED = 0xFFFF << 32  # ::ffff:0:0/96, RFC 4291 section 2.5.5.2
 IPV6_HEADER_EXTRA_BYTES = 20
 
 
@@ -60,9 +60,9 @@ def dataplane_config(config: Config, secret: bytes, *, kernel: bool = False) -> 
     )
 
 
-def _integers(span: AddressRange) -> tuple[int, int]:
-    offset = IPV4_MAPPED if span.family == 4 else 0
-    return span.first + offset, span.last + offset
+def _spans(ranges: Iterable[AddressRange]) -> tuple[tuple[int, int], ...]:
+    """As the data plane has them: IPv4 in ::ffff:0:0/96, which no range of IPv6 contains, not even ::/0."""
+    return tuple(part for span in ranges for part in integers(span))
 
 
 def service_spec(name: str, service: Service) -> ServiceSpec:
@@ -70,7 +70,7 @@ def service_spec(name: str, service: Service) -> ServiceSpec:
     server = service.server
     return ServiceSpec(
         name=name,
-        addresses=tuple(_integers(span) for span in service.addresses),
+        addresses=_spans(service.addresses),
         ports=tuple((ports.first, ports.last) for ports in service.ports),
         vids=service.vlan or (),
         protect=service.protect != "off",
@@ -99,15 +99,15 @@ def service_spec(name: str, service: Service) -> ServiceSpec:
 def _forward_address(service: Service) -> int | None:
     if service.forward_to is None or service.forward_to.address is None:
         return None
-    return _integers(service.forward_to.address)[0]
+    return integers(service.forward_to.address)[0][0]
 
 
 def target_spec(name: str, service: Service) -> ServiceSpec:
     """What a service forwards to, which leads back to it."""
-    back = _integers(service.addresses[0])[0] if _forward_address(service) is not None else None
+    back = integers(service.addresses[0])[0][0] if _forward_address(service) is not None else None
     return ServiceSpec(
         name=TARGET_NAME.format(name),
-        addresses=tuple(_integers(area.addresses) for area in service.targets),
+        addresses=_spans(area.addresses for area in service.targets),
         ports=tuple((ports.first, ports.last) for ports in service.targets[0].ports),
         vids=service.vlan or (),
         protect=False,
@@ -122,8 +122,7 @@ def service_specs(config: Config) -> list[ServiceSpec]:
     specs = [service_spec(name, service) for name, service in config.services.items()]
     specs += [target_spec(name, service) for name, service in config.services.items() if service.forward_to]
     if config.excepted:
-        spans = tuple(_integers(span) for span in config.excepted)
-        specs.append(ServiceSpec(EXCEPT_NAME, spans, ((1, 65535),), protect=False, excepted=True))
+        specs.append(ServiceSpec(EXCEPT_NAME, _spans(config.excepted), ((1, 65535),), protect=False, excepted=True))
     return specs
 
 

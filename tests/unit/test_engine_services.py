@@ -11,6 +11,8 @@ import pytest
 from box.box import Box, Talk, mapped, service
 from box.wire import V4, V6, Path, fragments
 
+from appliance.config import loads
+from appliance.engine import service_specs
 from cext.dataplane import Dataplane, ServiceSpec
 
 HOST = ((mapped("198.19.0.10"), mapped("198.19.0.10")),)
@@ -80,6 +82,20 @@ def test_both_ends_of_a_range_belong_to_it(box: Box, last: str) -> None:
 def test_range_over_all_addresses_takes_both_families(box: Box) -> None:
     box.plane.set_services([service(addresses=((0, (1 << 128) - 1),), ports=ALL_PORTS)])
     assert (named(box, V4), named(box, V6)) == ("web", "web")
+
+
+def test_all_of_ipv6_leaves_ipv4_to_its_services(box: Box) -> None:
+    """IPv4 lies within ::/0 in the data plane's numbers, and not in the operator's."""
+    services = """
+  network: {addresses: [192.0.0.0-192.0.2.0, "::/0"], ports: all, protect: auto}
+  web: {addresses: [192.0.2.1], ports: [80]}"""
+    head = "version: 1\nmode: bridge\nbridge: br0\noutside: a\ninside: b\n"
+    specs = service_specs(loads(f"{head}except: [2001:db8::/32]\nservices:{services}\n".encode(), "levee.yaml"))
+    box.plane.set_services(specs)
+    spans = [span for spec in specs if spec.name in ("network", "web") for span in spec.addresses]
+    for address, count in (("192.0.2.1", 1), ("192.0.2.2", 0), ("2001:db8::1", 1), ("::fffe:c000:201", 1)):
+        number = mapped(address)
+        assert sum(first <= number <= last for first, last in spans) == count, address
 
 
 def test_vlan_is_asked_before_any(box: Box) -> None:
