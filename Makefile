@@ -71,6 +71,12 @@ test-conversations: build ## 10,000 random conversations with the box and withou
 	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest -s tests/lab/test_conversations.py --mode bridge --engine bpf \
 		--conversations 10000
 
+test-tasks: build ## an operator's tasks, with the keyboard alone, on three terminals and both engines (minutes)
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest tests/lab/test_tasks.py tests/lab/test_first_boot.py --tasks yes \
+		--mode routed
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest tests/lab/test_tasks.py tests/lab/test_first_boot.py --tasks yes \
+		--mode bridge --engine bpf
+
 test-guest: build ## the same in bridge mode, on a Debian kernel in QEMU
 	@$(PY) tools/suite.py guest
 
@@ -139,5 +145,5 @@ $(STAMP)/venv: $(STAMP)/apt $(wildcard requirements/*.txt) tools/setup
 	@touch $@
 
 .PHONY: help demo test check test-unit test-screens test-property test-differential test-bpf test-fuzz test-lab test-kills \
-	test-changes test-load test-conversations test-guest test-kernels docs fuzz-long behaviour pictures bench lab lab-down guest image image-again image-test deb deb-test \
+	test-changes test-load test-conversations test-tasks test-guest test-kernels docs fuzz-long behaviour pictures bench lab lab-down guest image image-again image-test deb deb-test \
 	setup build format clean

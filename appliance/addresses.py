@@ -1,8 +1,8 @@
 """Address ranges and port ranges: parsing, and the arithmetic of areas (addresses times ports).
 
 Owns the types that stand for "these addresses" and "these ports" everywhere in the appliance. Called by models.py
-(parsing), config.py (overlaps) and rules.py (sets). Addresses are integers in host order, both ends of every range
-are inside it. Must not know services or nftables.
+(parsing), config.py (overlaps), rules.py (sets) and proposals.py (differences). Addresses are integers in host order,
+both ends of every range are inside it. Must not know services or nftables.
 """
 
 from collections.abc import Iterable, Sequence
@@ -213,3 +213,44 @@ def disjoint(areas: Sequence[Area]) -> tuple[Area, ...]:
         else:
             joined.append(Area(span, ports))
     return tuple(joined)
+
+
+def shared_addresses(ones: Iterable[AddressRange], others: Iterable[AddressRange]) -> tuple[AddressRange, ...]:
+    """What lies in both."""
+    others = merge_addresses(others)
+    return tuple(
+        AddressRange(one.family, max(one.first, other.first), min(one.last, other.last))
+        for one in merge_addresses(ones)
+        for other in others
+        if one.family == other.family and max(one.first, other.first) <= min(one.last, other.last)
+    )
+
+
+def without_addresses(ones: Iterable[AddressRange], cut: Iterable[AddressRange]) -> tuple[AddressRange, ...]:
+    """What is left of `ones`."""
+    left = merge_addresses(ones)
+    for away in merge_addresses(cut):
+        parts = [
+            (one.family, first, last)
+            for one in left
+            for first, last in (
+                ((one.first, min(one.last, away.first - 1)), (max(one.first, away.last + 1), one.last))
+                if one.family == away.family
+                else ((one.first, one.last),)
+            )
+        ]
+        left = tuple(AddressRange(family, first, last) for family, first, last in parts if first <= last)
+    return left
+
+
+def without_ports(ones: Iterable[PortRange], cut: Iterable[PortRange]) -> tuple[PortRange, ...]:
+    """What is left of `ones`."""
+    left = merge_ports(ones)
+    for away in merge_ports(cut):
+        parts = [
+            part
+            for one in left
+            for part in ((one.first, min(one.last, away.first - 1)), (max(one.first, away.last + 1), one.last))
+        ]
+        left = tuple(PortRange(first, last) for first, last in parts if first <= last)
+    return left

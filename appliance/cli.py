@@ -101,6 +101,11 @@ def argument_parser() -> argparse.ArgumentParser:
     backends.add_argument("--json", action="store_true", help="everything, for programs")
     backends.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
+    ports = commands.add_parser("ports", help="the network ports of this machine, and who is heard on each")
+    ports.add_argument("--blink", metavar="PORT", help="its LED, for 5 s, where the driver can")
+    ports.add_argument("--json", action="store_true", help="everything, for programs")
+    ports.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
+
     flows = commands.add_parser("flows", help="the connections through the box")
     flows.add_argument("--client", metavar="ADDRESSES", help="an address, a prefix or a range")
     flows.add_argument("--server", metavar="ADDRESSES", help="the same, of the servers")
@@ -120,6 +125,11 @@ def argument_parser() -> argparse.ArgumentParser:
     top.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
 
     screen = commands.add_parser("tui", help="the full screen: state, services, attacks, configuration, bypass")
+    screen.add_argument(
+        "--overview",
+        action="store_true",
+        help="only that, for a console before login: no client's address; Enter ends it",
+    )
     screen.add_argument(
         "--interval", type=_seconds, metavar="SECONDS", help="between two looks; default: 1, on a console 2"
     )
@@ -178,6 +188,7 @@ def _keeping(commands: "argparse._SubParsersAction[Parser]") -> None:
     """The commands around a backup."""
     backup = commands.add_parser("backup", help="configuration, history, learned servers, lists and secret in one file")
     backup.add_argument("file", type=Path, metavar="FILE", help="-: stdout")
+    backup.add_argument("--socket", type=Path, metavar="PATH", help="of the daemon; default: LEVEE_SOCKET")
     backup.add_argument("--without-secret", action="store_true", help="leave the secret of the cookies out")
     restore = commands.add_parser("restore", help="put back what a backup holds, while no daemon runs")
     restore.add_argument("file", type=Path, metavar="FILE", help="-: stdin")

@@ -25,6 +25,7 @@ from systemd import daemon as systemd
 from appliance import backends, engines, flows, links, preflight, signals
 from appliance import config as configuration
 from appliance.attack import Attacks
+from appliance.backup_calls import BackupCalls
 from appliance.blocking import Blocking, Penalty, penalty
 from appliance.capture import Capturing
 from appliance.change_calls import ChangeCalls, configuration_report
@@ -41,6 +42,7 @@ from appliance.report import StatusReport, status_report
 from appliance.roles import Access, Role
 from appliance.running import Running
 from appliance.secret import load_or_create
+from appliance.setup_calls import SetupCalls
 from appliance.syslog import Syslog
 from appliance.varlink import Call, Method, Parameters
 from appliance.varlink import Service as Interface
@@ -129,6 +131,8 @@ class Daemon:
             "Backends": Method(self._known_backends),
             "Events": Method(self._attack_events),
             **ChangeCalls(self._changes).methods(),
+            **SetupCalls(self._running).methods(),
+            **BackupCalls(self._changes.path, self._running).methods(),
             "Flows": Method(lambda call: flows.page(self._running.engine, call)),
             "Stop": Method(self._leave, Role.CHANGER),
             "Bypass": Method(self._bypass, Role.CHANGER, slow=True),

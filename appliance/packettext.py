@@ -1,7 +1,7 @@
 """The beginning of an Ethernet frame as half a line of text: VLANs, addresses, ports, flags, numbers.
 
-Owns the words. Called by commands/capture.py. Never raises, whatever the bytes are: they come from an attacker, and may
-be cut off anywhere. Must not know what the box did with the packet.
+Owns the words. Called by commands/capture.py and the terminal interface. Never raises, whatever the bytes are: they
+come from an attacker, and may be cut off anywhere. Must not know what the box did with the packet.
 """
 
 from __future__ import annotations

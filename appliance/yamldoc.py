@@ -2,7 +2,8 @@
 
 Owns the rules of the syntax: YAML 1.2 booleans in lower case only, decimal whole numbers without leading zeros, no
 sexagesimal numbers, no dates, no anchors, no tags, no merge keys, no duplicate keys, a bounded depth. PyYAML only
-splits the text into events; what a scalar means is decided here. Called by config.py. Must not know any key's name.
+splits the text into events; what a scalar means is decided here. Called by config.py, and by the terminal interface to
+find a place. Must not know any key's name.
 """
 
 import re

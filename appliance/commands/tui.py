@@ -18,9 +18,11 @@ def execute(arguments: Namespace) -> int:
     from appliance.tui import look
     from appliance.tui.app import LeveeApp
     from appliance.tui.box import Box
+    from appliance.tui.shell import Watching
 
     found = look.of_terminal()
     every_s = arguments.interval or (2.0 if found.slow else 1.0)
-    app = LeveeApp(Box(client.socket_path(arguments.socket)), found, every_s)
+    kind = Watching if arguments.overview else LeveeApp
+    app = kind(Box(client.socket_path(arguments.socket)), found, every_s)
     app.run(mouse=not found.slow)
     return exits.DONE if app.return_code in (0, None) else exits.ERROR

@@ -1,197 +1,61 @@
-"""The full screen: one page at a time between a banner and a line of keys.
+"""The full screen as an operator uses it: everything of shell.py, and the keys that do something.
 
-Owns the keys and what they call; the pages themselves are lines made in view/. The control socket is asked in threads,
-so a daemon that is slow or away never stops the keys. Called by commands/tui.py.
+Owns those keys and what they call: the control socket's methods, by way of box.py. Called by commands/tui.py.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import work
-from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 
 from appliance import values
 from appliance.errors import OperatorError, WrongValue
-from appliance.tui import poll
+from appliance.tui import backup_file
 from appliance.tui.dialogs import Field, Form, Question, Told
-from appliance.tui.editor import CONFIRM_S, Edit, Review, told
-from appliance.tui.lines import Lines
-from appliance.tui.view import changed, edits, frame, pages
-from appliance.tui.view.line import line
-from appliance.tui.view.snapshot import Asked, Snapshot
+from appliance.tui.editor import CONFIRM_S, Edit, Review
+from appliance.tui.guide import Guide
+from appliance.tui.shell import Shell
+from appliance.tui.view import changed, edits, guide, limits
+from appliance.tui.view.line import line, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from appliance.tui.box import Box
-    from appliance.tui.look import Look
-    from appliance.tui.view.line import Line
-
-T = TypeVar("T")
+    from appliance.tui.lines import Lines
 
 MAX_BLOCK_S = 10 * 365 * 86400
-ORDER = [name for _, name, _ in frame.PAGES]
+CAPTURE_S, MAX_CAPTURE_S = 30, 3600
+WINDOW_COLUMNS = 70
 
 
-class Body(Lines):
-    """The open page. Tab is its own: a screen would go to the next field."""
+class LeveeApp(Shell):
+    """All keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "app.turn(1)", show=False),
-        Binding("shift+tab", "app.turn(-1)", show=False),
-    ]
-
-
-class LeveeApp(App[None]):
-    """Until q."""
-
-    ENABLE_COMMAND_PALETTE = False
-    CSS = """
-    Screen { layers: base; }
-    #banner { height: 2; }
-    #tabs, #keys, #edit-title, #edit-keys { height: 1; }
-    #problems { height: 0; }
-    ModalScreen { align: center middle; }
-    .window { width: 72; max-width: 95%; max-height: 95%; border: solid $primary; }
-    .window Lines { height: 1fr; }
-    .window .row { height: 1; }
-    .window .label { width: 15; }
-    .window .hint { height: 1; }
-    #form-title, #form-keys { height: 2; }
-    TextArea { scrollbar-size: 0 0; }
-    Screen, .window { background: #12171d; }
-    Input, Input:focus { background: #24405c; color: #f2f5f8; background-tint: transparent; }
-    Screen:ansi, .window:ansi { background: ansi_black; }
-    .window:ansi { border: solid ansi_cyan; }
-    Input:ansi, Input:focus:ansi { background: ansi_blue; color: ansi_bright_white; }
-    ModalScreen { background: #12171d 60%; }
-    ModalScreen:ansi { background: transparent; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(number, f"go('{name}')", show=False) for number, name, _ in frame.PAGES),
-        Binding("right", "turn(1)", show=False),
-        Binding("left", "turn(-1)", show=False),
-        Binding("escape,backspace", "leave_page", show=False),
-        Binding("question_mark,f1", "go('help')", show=False),
-        Binding("h", "hour", show=False),
         Binding("b", "bypass", show=False),
         Binding("c", "keep", show=False),
         Binding("u", "undo", show=False),
         Binding("e", "edit", show=False),
         Binding("d", "file", show=False),
         Binding("n", "new", show=False),
+        Binding("m", "change_service", show=False),
         Binding("p", "protect", show=False),
+        Binding("l", "limits", show=False),
+        Binding("g", "guide", show=False),
         Binding("f", "filter", show=False),
+        Binding("t", "capture", show=False),
         Binding("a", "add", show=False),
         Binding("x", "take_out", show=False),
         Binding("r", "return_to", show=False),
-        Binding("q", "quit", show=False),
+        Binding("w", "backup", show=False),
     ]
 
-    def __init__(self, box: Box, look: Look, every_s: float) -> None:
-        super().__init__()
-        self.theme = "ansi-dark" if look.ansi else "textual-dark"
-        self.title = "levee"
-        self._box = box
-        self._look = look
-        self._every_s = every_s
-        self._places: list[tuple[str, str]] = [("overview", "")]
-        self._asked = Asked()
-        self._snapshot = Snapshot()
-        self._asking = False
-
-    # ---- what is shown ----
-
-    @property
-    def page(self) -> str:
-        """The open one."""
-        return self._places[-1][0]
-
-    def compose(self) -> ComposeResult:
-        """From the top."""
-        yield Lines(self._look, id="banner")
-        yield Lines(self._look, id="tabs")
-        yield Body(self._look, id="body", moving=True)
-        yield Lines(self._look, id="keys")
-
-    def on_mount(self) -> None:
-        """Asks at once, and then again and again."""
-        self._body.focus()
-        self.set_interval(self._every_s, self._poll)
-        self._poll()
-
-    def on_resize(self) -> None:
-        """Another size, other lines."""
-        self.call_after_refresh(self._draw)
-
-    @property
-    def _body(self) -> Lines:
-        return self.screen_stack[0].query_one("#body", Lines)
-
-    def _part(self, name: str) -> Lines:
-        return self.screen_stack[0].query_one(f"#{name}", Lines)
-
-    def _draw(self) -> None:
-        width, snapshot = self.size.width, self._snapshot
-        self._part("banner").show(frame.banner(snapshot, width))
-        self._part("tabs").show([frame.tabs(self._places[0][0], width)])
-        self._part("keys").show([frame.keys(self.page, snapshot, width)])
-        self._body.show(self._lines(width, self._body.size.height))
-
-    def _lines(self, width: int, height: int) -> list[Line]:
-        page, name = self._places[-1]
-        if page == "service":
-            return pages.service(name, self._snapshot, width)
-        if page == "entry":
-            title = line(f" From what is in force to entry {name}", "title")
-            return [title, *pages.differences(self._asked.text, "They are the same.")]
-        if page == "help":
-            return pages.help_page()
-        return pages.BY_NAME[page](self._snapshot, self._asked, width, height)
-
-    def _poll(self) -> None:
-        if not self._asking:
-            self._asking = True
-            self._ask(self.page, self._asked, self._snapshot)
-
-    @work(thread=True)
-    def _ask(self, page: str, asked: Asked, last: Snapshot) -> None:
-        found = poll.ask(self._box, page, asked, last)
-        self.call_from_thread(self._heard, found)
-
-    def _heard(self, found: Snapshot) -> None:
-        self._asking = False
-        if not self.is_running or not self.screen_stack:
-            return  # somebody left while it was on its way
-        self._snapshot = found
-        self._draw()
-
-    def _show(self, places: list[tuple[str, str]]) -> None:
-        self._places = places
-        self._body.restart()
-        self._draw()
-        self._poll()
-
     # ---- going somewhere ----
-
-    def action_go(self, page: str) -> None:
-        """To a page, by its number."""
-        if len(self.screen_stack) == 1:
-            self._show([*self._places, (page, "")] if page == "help" else [(page, "")])
-
-    def action_turn(self, step: int) -> None:
-        """To the next page, or the one before."""
-        if len(self.screen_stack) == 1:
-            self._show([(ORDER[(ORDER.index(self._places[0][0]) + step) % len(ORDER)], "")])
-
-    def action_leave_page(self) -> None:
-        """To where this page was opened."""
-        if len(self._places) > 1:
-            self._show(self._places[:-1])
 
     def on_lines_chosen(self, event: Lines.Chosen) -> None:
         """Enter on a line."""
@@ -215,11 +79,6 @@ class LeveeApp(App[None]):
         self._asked = replace(self._asked, text=text)
         self._show([*self._places, ("entry", number)])
 
-    def action_hour(self) -> None:
-        """The last hour instead of the last minute."""
-        self._asked = replace(self._asked, hour=not self._asked.hour)
-        self._draw()
-
     @work
     async def action_filter(self) -> None:
         """Only some connections."""
@@ -238,21 +97,49 @@ class LeveeApp(App[None]):
 
     # ---- doing something ----
 
-    def _try(self, call: Callable[[], T], then: Callable[[T], object]) -> None:
-        """In a thread: what came of it is told in the loop."""
-        try:
-            found = call()
-        except OperatorError as error:
-            self.call_from_thread(self._failed, error)
-        else:
-            self.call_from_thread(then, found)
-
-    def _failed(self, error: OperatorError) -> None:
-        self.push_screen(Told(self._look, told(error)))
-
     @work(thread=True)
     def _do(self, call: Callable[[], object]) -> None:
         self._try(call, lambda _: self._poll())
+
+    @work
+    async def action_capture(self) -> None:
+        """Packets, with what the box does with each."""
+        if self.page not in ("service", "flows", "capture"):
+            return
+        service = self._places[-1][1] if self.page == "service" else self._asked.service
+        fields = (
+            Field("address", "Client", "or server: an address, a prefix or a range; empty: all", self._asked.client),
+            Field("service", "Service", "its name; empty: all", service),
+            Field("reasons", "What became", "dropped, passed, translated, sent, or reasons; empty: all"),
+            Field("seconds", "For how long", "90s, 10m", f"{CAPTURE_S}s"),
+        )
+        found = await self.push_screen_wait(Form(self._look, "Which packets", fields))
+        if found is None:
+            return
+        try:
+            seconds = values.duration(1, MAX_CAPTURE_S)(found["seconds"])
+        except WrongValue as error:
+            self._failed(OperatorError(error.wrong, f"{error.right} would be right"))
+            return
+        before = 0 if self._snapshot.over else self._asked.capture
+
+        def begun() -> int:
+            if before:
+                with contextlib.suppress(OperatorError):  # it is over already
+                    self._box.capture_end(before)
+            return self._box.capture(found["address"], found["service"], found["reasons"], seconds)
+
+        self._begin(begun)
+
+    @work(thread=True)
+    def _begin(self, call: Callable[[], int]) -> None:
+        self._try(call, self._capturing)
+
+    def _capturing(self, number: int) -> None:
+        self._asked = replace(self._asked, capture=number)
+        self._snapshot = replace(self._snapshot, packets=(), missed=0, over=False)
+        places = self._places[:-1] if self.page == "capture" else self._places
+        self._show([*places, ("capture", "")])
 
     @work
     async def action_bypass(self) -> None:
@@ -299,6 +186,28 @@ class LeveeApp(App[None]):
         question = (f"Put configuration {number} in force again,", f"on trial for {CONFIRM_S} s?")
         if await self.push_screen_wait(Question(self._look, question)):
             self._do(lambda: self._box.rollback(int(number), CONFIRM_S))
+
+    @work
+    async def action_backup(self) -> None:
+        """Everything worth keeping, in a file of whoever sits here."""
+        if self.page != "configuration":
+            return
+        fields = (
+            Field("file", "File", "/media/stick/box.levee: a mounted stick, or any folder of yours"),
+            Field("secret", "With secret", "yes or no: who has it can forge handshakes", "yes"),
+        )
+        found = await self.push_screen_wait(Form(self._look, "Backup of this box", fields))
+        if found is not None and found["file"]:
+            self._backup(found["file"], without_secret=found["secret"].lower() not in ("yes", "y"))
+
+    @work(thread=True)
+    def _backup(self, file: str, *, without_secret: bool) -> None:
+        self._try(
+            lambda: backup_file.write(file, self._box.backup(without_secret=without_secret)),
+            lambda text: self.push_screen(
+                Told(self._look, [*wrapped(text, WINDOW_COLUMNS), line(f" {backup_file.WAY_BACK}", "dim")])
+            ),
+        )
 
     @work
     async def action_add(self) -> None:
@@ -392,11 +301,31 @@ class LeveeApp(App[None]):
             await self._edited(lambda: edits.add_service(text, **found), f"service {found['name']} added")
 
     @work
+    async def action_change_service(self) -> None:
+        """Its addresses, ports and protection."""
+        name = self._service()
+        if name is None or (text := await self._text("running")) is None:
+            return
+        try:
+            now = {key: edits.value_of(text, ("services", name, key)) for key in ("addresses", "ports", "protect")}
+            now["protect"] = now["protect"] or "always"
+        except OperatorError as error:
+            self._failed(error)
+            return
+        fields = (
+            Field("addresses", "Addresses", "192.0.2.10, 192.0.2.32/28, 2001:db8::10", now["addresses"]),
+            Field("ports", "Ports", "80, 443, 8000-8100, or all", now["ports"]),
+            Field("protect", "Protect", "always, auto or off", now["protect"]),
+        )
+        found = await self.push_screen_wait(Form(self._look, f"The service {name}", fields))
+        if found is not None and found != now:
+            await self._edited(lambda: edits.change_service(text, name, now, found), f"service {name} changed")
+
+    @work
     async def action_protect(self) -> None:
         """Another protection for a service."""
-        name = self._places[-1][1] if self.page == "service" else self._body.key if self.page == "services" else None
-        status = self._snapshot.status
-        if name is None or status is None or name not in status["services"]:
+        status, name = self._snapshot.status, self._service()
+        if name is None or status is None:
             return
         now = status["services"][name]["protect"]
         fields = (Field("protect", "Protect", "always, auto (only during an attack) or off", now),)
@@ -404,6 +333,37 @@ class LeveeApp(App[None]):
         if found is not None and (text := await self._text("running")) is not None:
             comment = f"{name}: protect {found['protect']}"
             await self._edited(lambda: edits.set_protect(text, name, found["protect"]), comment)
+
+    @work
+    async def action_guide(self) -> None:
+        """Ports and servers, step by step."""
+        if self.page in ("overview", "services"):
+            text = await self.push_screen_wait(Guide(self._box, self._look))
+            if text is not None:
+                await self._change(text, guide.COMMENT)
+
+    @work
+    async def action_limits(self) -> None:
+        """What one source may have of a service."""
+        name = self._service()
+        if name is None or (text := await self._text("running")) is None:
+            return
+        try:
+            fields = tuple(
+                Field(one.key, one.label, one.hint, edits.value_of(text, one.path(name))) for one in limits.LIMITS
+            )
+        except OperatorError as error:
+            self._failed(error)
+            return
+        found = await self.push_screen_wait(Form(self._look, f"Limits of each source of {name}", fields))
+        if found is not None:
+            await self._edited(lambda: limits.set_limits(text, name, found), f"{name}: limits")
+
+    def _service(self) -> str | None:
+        """The open one, or the one under the cursor."""
+        name = self._places[-1][1] if self.page == "service" else self._body.key if self.page == "services" else None
+        status = self._snapshot.status
+        return name if status is not None and name in status["services"] else None
 
     async def _edited(self, make: Callable[[], str], comment: str) -> None:
         try:

@@ -6,6 +6,7 @@ Raises OperatorError. What the replies look like is described in org.levee.varli
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,11 +14,13 @@ from appliance import client
 from appliance.changing import for_user
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from appliance.report import StatusReport
 
 Reply = dict[str, Any]
+FRAME_BYTES = 160  # of a captured packet: enough for its headers
 
 
 class Box:
@@ -100,6 +103,43 @@ class Box:
     def unblock(self, prefix: str) -> Reply:
         """Takes the entry out."""
         return self._change("BlockDelete", {"prefixes": [prefix]})
+
+    def machine(self) -> Reply:
+        """Its ports, and whether it is the bootable appliance."""
+        return self._ask("Machine")
+
+    def blink(self, port: str) -> Reply:
+        """Its LED, for a while."""
+        return self._change("Blink", {"port": port})
+
+    def proposals(self) -> list[Reply]:
+        """Servers that were heard, as services."""
+        return cast("list[Reply]", self._ask("Proposals")["proposals"])
+
+    def propose(self, wanted: Sequence[Mapping[str, Any]]) -> Reply:
+        """What is to be written for them."""
+        return self._ask("Propose", {"wanted": [dict(one) for one in wanted]})
+
+    def backup(self, *, without_secret: bool) -> bytes:
+        """What `levee backup` writes."""
+        reply = self._change("Backup", {"without_secret": without_secret})
+        return base64.b64decode(str(reply["data"]))
+
+    def capture(self, address: str, service: str, reasons: str, seconds: int) -> int:
+        """Begins one; its number. An empty text fits all. It ends by itself when its packets are not taken."""
+        asked: dict[str, object] = {"seconds": seconds, "bytes_each": FRAME_BYTES}
+        asked |= {"address": address} if address else {}
+        asked |= {"service": service} if service else {}
+        asked |= {"reasons": reasons.replace(" ", "")} if reasons else {}
+        return int(self._ask("Capture", asked)["capture"])
+
+    def capture_take(self, number: int) -> Reply:
+        """What came since the last time."""
+        return self._ask("CaptureTake", {"capture": number})
+
+    def capture_end(self, number: int) -> None:
+        """No more of it."""
+        self._ask("CaptureEnd", {"capture": number})
 
     def _ask(self, method: str, parameters: dict[str, object] | None = None) -> Reply:
         return client.call(self.socket, f"org.levee.{method}", parameters)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
@@ -73,8 +74,10 @@ class Told(ModalScreen[None]):
         """There is nothing to wait for."""
         self.query_one(Lines).show(self._shown)
 
-    def on_key(self) -> None:
-        """The end of it."""
+    def on_key(self, event: events.Key) -> None:
+        """The end of it; the key does nothing else."""
+        event.stop()
+        event.prevent_default()
         self.dismiss()
 
 

@@ -18,6 +18,7 @@ from appliance.errors import ConfigError, OperatorError
 from appliance.tui.dialogs import Told
 from appliance.tui.lines import Lines
 from appliance.tui.view import changed
+from appliance.tui.view.frame import key_line
 from appliance.tui.view.line import Line, line
 
 if TYPE_CHECKING:
@@ -25,19 +26,11 @@ if TYPE_CHECKING:
 
     from appliance.tui.box import Box, Reply
     from appliance.tui.look import Look
-    from appliance.tui.view.line import Span
 
 T = TypeVar("T")
 
 CONFIRM_S = 120
 SHOWN_PROBLEMS = 4
-
-
-def _keys(*pairs: tuple[str, str]) -> Line:
-    spans: list[Span] = []
-    for key, what in pairs:
-        spans += [(f" {key}", "key"), (f" {what} ", "text")]
-    return Line(tuple(spans))
 
 
 class Work(Screen[str | None]):
@@ -98,7 +91,7 @@ class Edit(Work):
         self.query_one("#edit-title", Lines).show(
             [line(" The configuration; nothing is in force before it is applied", "title")]
         )
-        keys = _keys(
+        keys = key_line(
             ("F2", "Check, then apply"), ("F3", "The mistakes"), ("Enter", "on one: go there"), ("Esc", "Leave")
         )
         self.query_one("#edit-keys", Lines).show([keys])
@@ -190,7 +183,9 @@ class Review(Work):
         self._ready = bool(diff)
         self.query_one("#review", Lines).show(changed.question(diff, check["restarts"], CONFIRM_S))
         apply = (("y", f"Apply for {CONFIRM_S} s"),) if diff else ()
-        self.query_one("#edit-keys", Lines).show([_keys(*apply, ("e", "Edit"), ("Esc", "Leave, nothing is changed"))])
+        self.query_one("#edit-keys", Lines).show(
+            [key_line(*apply, ("e", "Edit"), ("Esc", "Leave, nothing is changed"))]
+        )
 
     def action_apply(self) -> None:
         """On trial."""
@@ -202,7 +197,7 @@ class Review(Work):
     def failed(self, error: OperatorError) -> None:
         """It was not done; the text can be edited."""
         super().failed(error)
-        self.query_one("#edit-keys", Lines).show([_keys(("e", "Edit"), ("Esc", "Leave, nothing is changed"))])
+        self.query_one("#edit-keys", Lines).show([key_line(("e", "Edit"), ("Esc", "Leave, nothing is changed"))])
 
     def action_edit(self) -> None:
         """Back to the text."""

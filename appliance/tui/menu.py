@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,13 +18,13 @@ from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from appliance import exits, values
 from appliance.errors import ConfigError, OperatorError, WrongValue
-from appliance.tui import poll
-from appliance.tui.view import changed, edits, frame, pages
+from appliance.tui import backup_file, poll
+from appliance.tui.view import changed, edits, frame, guide, limits, packets, pages
 from appliance.tui.view.line import plain
 from appliance.tui.view.snapshot import Asked, Snapshot
 
 if TYPE_CHECKING:
-    from appliance.tui.box import Box
+    from appliance.tui.box import Box, Reply
     from appliance.tui.view.line import Line
 
 WIDTH = 79  # a serial terminal may wrap behind the 80th
@@ -31,6 +32,8 @@ ROWS = 22
 CONFIRM_S = 120
 MAX_BLOCK_S = 10 * 365 * 86400
 EDITORS = ("nano", "vi")
+CAPTURE_S, MOST_PACKETS, PAUSE_S = 10, 20, 0.2
+KEEP = "it stays with: Configuration, Keep the change on trial"
 
 
 class Left(Exception):
@@ -83,17 +86,21 @@ class Menu:
             Entry("Servers and what they announce", lambda: self._page("backends")),
             Entry("Configuration", self._configuration),
             Entry("Bypass on or off", self._bypass),
+            Entry("Packets, and what became of them", self._packets),
+            Entry("Set up: ports, and the servers that were seen", self._set_up),
         )
         self._settings = (
             Entry("What was in force, and when", lambda: self._page("configuration")),
             Entry("Show what is in force", lambda: self._say_all(self._box.configuration("running").splitlines())),
             Entry("Protection of a service", self._protect),
+            Entry("Limits of each source of a service", self._limits),
             Entry("A new service", self._new),
             Entry("Edit the file", self._edit),
             Entry("Apply the file as it is", lambda: self._apply(self._box.configuration("file"), "")),
             Entry("Keep the change on trial", self._confirm),
             Entry("Take the change on trial back", self._undo),
             Entry("Go back to an earlier one", self._go_back),
+            Entry("Backup to a file", self._backup),
         )
 
     def run(self) -> int:
@@ -178,6 +185,21 @@ class Menu:
         client = self._terminal.ask("clients (an address, a prefix; Enter: all)?")
         self._page("flows", replace(Asked(), client=client))
 
+    def _packets(self) -> None:
+        """A short capture: as many as fit a slow line."""
+        address = self._terminal.ask("client or server (an address, a prefix; Enter: all)?")
+        reasons = self._terminal.ask("what became of them (dropped, passed, translated, sent; Enter: all)?")
+        number = self._box.capture(address, "", reasons, CAPTURE_S)
+        self._terminal.say(f"capturing for {CAPTURE_S} s, {MOST_PACKETS} packets at most ...")
+        shown = self._look("capture", Asked(capture=number))
+        while not shown.over and len(shown.packets) < MOST_PACKETS and not shown.error:
+            time.sleep(PAUSE_S)
+            shown = self._look("capture", Asked(capture=number))
+        if not shown.over and not shown.error:
+            self._box.capture_end(number)
+        self._show(packets.rows(shown.packets[:MOST_PACKETS], shown.reasons, WIDTH))
+        self._snapshot = replace(shown, packets=(), missed=0, over=False)
+
     # ---- doing ----
 
     def _yes(self, question: str) -> bool:
@@ -219,6 +241,51 @@ class Menu:
                 edits.set_protect(self._box.configuration("running"), name, protect), f"{name}: protect {protect}"
             )
 
+    def _set_up(self) -> None:
+        """The guide, as questions."""
+        machine = self._box.machine()
+        chosen = guide.roles(machine)
+        self._show(guide.ports(machine, chosen, WIDTH))
+        while port := self._terminal.ask("port whose LED shall blink (Enter: go on)?"):
+            try:
+                self._box.blink(port)
+                self._terminal.say(f"the LED of {port} blinks for 5 s")
+            except OperatorError as error:
+                self._told(error)
+        for side in () if machine["appliance"] else [one for one in guide.SIDES if one in chosen]:
+            if port := self._terminal.ask(f"{side} (Enter: {chosen[side]})?"):
+                chosen = guide.with_role(chosen, side, port)
+        wanted = self._which_servers()
+        if not wanted and chosen == guide.roles(machine):
+            self._terminal.say("nothing was chosen: there is nothing to apply")
+            return
+        proposed = self._box.propose(wanted) if wanted else {"added": [], "narrowed": []}
+        self._apply(guide.text(self._box.configuration("running"), machine, chosen, proposed), guide.COMMENT)
+
+    def _which_servers(self) -> Sequence[Reply]:
+        found = self._box.proposals()
+        if not found:
+            self._show(guide.servers(found, (), WIDTH))
+            return ()
+        self._terminal.say("servers that were seen, as services to be protected always:")
+        self._say_all([f"  {number}  {one['name']:<12} {guide.described(one)}" for number, one in enumerate(found, 1)])
+        answer = self._terminal.ask("numbers, with spaces between them (Enter: all, 0: none)?").split() or None
+        numbers = range(1, len(found) + 1) if answer is None else [int(one) for one in answer if one.isdecimal()]
+        return [one for number, one in enumerate(found, 1) if number in numbers]
+
+    def _limits(self) -> None:
+        name = self._which_service()
+        if not name:
+            return
+        text = self._box.configuration("running")
+        values = {}
+        for one in limits.LIMITS:
+            now = edits.value_of(text, one.path(name))
+            self._terminal.say(f"{one.label}: {one.hint}")
+            answer = self._terminal.ask(f"now {now or 'not set'} (Enter: as it is, -: not set)?")
+            values[one.key] = "" if answer == "-" else answer or now
+        self._apply(limits.set_limits(text, name, values), f"{name}: limits")
+
     def _new(self) -> None:
         name = self._terminal.ask("name of the service?")
         addresses = self._terminal.ask("its addresses (192.0.2.10, 192.0.2.32/28, 2001:db8::10)?") if name else ""
@@ -249,13 +316,20 @@ class Menu:
         self._show(changed.question(diff, found["restarts"], CONFIRM_S))
         if diff and self._yes("apply it?"):
             number = self._box.apply(text, CONFIRM_S, comment)["number"]
-            self._terminal.say(f"configuration {number} is in force for {CONFIRM_S} s: 7 keeps it")
+            self._terminal.say(f"configuration {number} is in force for {CONFIRM_S} s: {KEEP}")
 
     def _confirm(self) -> None:
         self._terminal.say(f"configuration {self._box.confirm()['number']} stays in force")
 
     def _undo(self) -> None:
         self._terminal.say(f"configuration {self._box.rollback(None, 0)['number']} is in force again")
+
+    def _backup(self) -> None:
+        file = self._terminal.ask("file (/media/stick/box.levee; Enter: nothing)?")
+        if file:
+            secret = self._yes("with the secret? who has it can forge handshakes")
+            self._terminal.say(backup_file.write(file, self._box.backup(without_secret=not secret)))
+            self._terminal.say(backup_file.WAY_BACK)
 
     def _go_back(self) -> None:
         self._page("configuration")
@@ -267,7 +341,7 @@ class Menu:
             self._show(pages.differences(diff, "They are the same."))
             if diff and self._yes(f"apply it for {CONFIRM_S} s?"):
                 self._box.rollback(int(answer), CONFIRM_S)
-                self._terminal.say(f"configuration {answer} is in force for {CONFIRM_S} s: 7 keeps it")
+                self._terminal.say(f"configuration {answer} is in force for {CONFIRM_S} s: {KEEP}")
 
 
 def _edited(text: str) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from appliance.tui.view.snapshot import Asked, Snapshot
 
 MOST_FLOWS = 200
+MOST_PACKETS = 500
 
 
 def ask(box: Box, page: str, asked: Asked, last: Snapshot) -> Snapshot:
@@ -34,7 +35,22 @@ def ask(box: Box, page: str, asked: Asked, last: Snapshot) -> Snapshot:
             found["flows"] = box.flows(MOST_FLOWS, asked.client, asked.service)
         if page in ("configuration", "entry"):
             found["history"] = box.history()
+        if page == "capture" and not last.over:
+            found |= take(box, asked.capture, last)
     except OperatorError as error:
         return replace(last, error=error.message)
     last.meter.take(status, box.clock_s())
     return replace(last, status=status, error="", **found)
+
+
+def take(box: Box, number: int, last: Snapshot) -> dict[str, Any]:
+    """What was captured since the last time, behind what is known already."""
+    try:
+        reply = box.capture_take(number)
+    except OperatorError:  # the daemon answers: it was started anew, or another capture was begun
+        return {"over": True}
+    packets = (*last.packets, *reply["packets"])[:MOST_PACKETS]
+    over = reply["over"] or len(packets) == MOST_PACKETS
+    if over and not reply["over"]:
+        box.capture_end(number)
+    return {"packets": packets, "missed": reply["missed"], "over": over}

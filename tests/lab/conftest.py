@@ -20,6 +20,7 @@ import pytest
 from netlab import ability, control, flood, netns, servers, session
 from netlab.daemonbox import Box, namespace, open_folder
 from netlab.names import Names, names_from_environment
+from netlab.screens import put_back
 from netlab.session import FAMILIES, Lab
 from netlab.topology import Mode
 
@@ -32,6 +33,7 @@ _SETTINGS = (
     ("--kills", "LEVEE_LAB_KILLS", "4", "how often the daemon is killed during downloads"),
     ("--reloads", "LEVEE_LAB_RELOADS", "20", "how often the services change during downloads and a flood"),
     ("--conversations", "LEVEE_LAB_CONVERSATIONS", "15", "random conversations, each with the box and without"),
+    ("--tasks", "LEVEE_LAB_TASKS", "no", "yes: the tasks of a new operator on three terminals, too"),
     ("--connections", "LEVEE_LAB_CONNECTIONS", "2000", "short connections under a flood"),
     ("--flood-syns", "LEVEE_LAB_FLOOD_SYNS", "2000000", "forged SYNs in the large flood"),
 )
@@ -67,8 +69,9 @@ def _modes(config: pytest.Config) -> list[Mode]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """What is about mode host only would be one long skip elsewhere."""
-    return True if collection_path.name == "test_host.py" and Mode.HOST not in _modes(config) else None
+    """What is about mode host only would be one long skip elsewhere; tasks are done when somebody asks for them."""
+    left_out = {"test_host.py": Mode.HOST not in _modes(config), "test_tasks.py": setting(config, "--tasks") != "yes"}
+    return left_out.get(collection_path.name, False) or None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
@@ -176,6 +179,13 @@ def connections(request: pytest.FixtureRequest) -> int:
 def conversations_played(request: pytest.FixtureRequest) -> int:
     """Random conversations, each with the box and without."""
     return int(setting(request.config, "--conversations"))
+
+
+@pytest.fixture
+def unchanged(lab: Lab) -> Iterator[str]:
+    """The text in force; it is put back, whatever a test leaves in force or on trial."""
+    with put_back(lab) as before:
+        yield before
 
 
 @pytest.hookimpl(wrapper=True)

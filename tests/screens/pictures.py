@@ -21,6 +21,7 @@ from rich.terminal_theme import TerminalTheme
 
 from appliance.tui.app import LeveeApp
 from appliance.tui.look import Look
+from appliance.tui.shell import Shell, Watching
 from screens.recorded import Recorded
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class Picture:
     keys: tuple[str, ...] = ()
     box: Mapping[str, object] = field(default_factory=dict)
     sizes: tuple[tuple[int, int], ...] = (CONSOLE,)
+    kind: type[Shell] = LeveeApp
 
 
 BOTH = (CONSOLE, LARGE)
@@ -67,19 +69,24 @@ PICTURES = (
     Picture("differences", ("7", "down", "enter"), CALM),
     Picture("editor", ("7", "e"), CALM, sizes=BOTH),
     Picture("form", ("2", "n"), CALM),
+    Picture("limits", ("2", "l"), CALM),
+    Picture("ports", ("g",), CALM, sizes=BOTH),
+    Picture("proposals", ("g", "n", "down", "enter"), CALM),
+    Picture("packets", ("2", "enter", "t", "enter", "enter", "enter", "enter"), CALM),
     Picture("bypass-question", ("b",)),
     Picture("bypass", box={"state": "BYPASS"}),
     Picture("degraded", box={"state": "DEGRADED", "problems": (REMOVED,)}),
     Picture("help", ("question_mark",)),
+    Picture("before-login", ("2", "tab", "b", "y"), {"pending": True}, kind=Watching),
 )
 
 
-def rows(app: LeveeApp) -> list[str]:
+def rows(app: Shell) -> list[str]:
     """The text on the screen."""
     return [strip.text for strip in app.screen._compositor.render_strips()]
 
 
-async def _rest(pilot: Pilot[None], app: LeveeApp, box: Recorded) -> None:
+async def _rest(pilot: Pilot[None], app: Shell, box: Recorded) -> None:
     """Until the minute is over, and the screen has stood still for a while."""
     limit_s = time.monotonic() + PATIENCE_S
     same, last = 0, rows(app)
@@ -91,7 +98,7 @@ async def _rest(pilot: Pilot[None], app: LeveeApp, box: Recorded) -> None:
         same, last = (same + 1 if now == last else 0), now
 
 
-def svg(app: LeveeApp, size: tuple[int, int], title: str) -> str:
+def svg(app: Shell, size: tuple[int, int], title: str) -> str:
     """What is on the screen now, as a drawing that stands alone."""
     console = Console(
         width=size[0], height=size[1], file=io.StringIO(), force_terminal=True, color_system="truecolor", record=True,
@@ -111,7 +118,7 @@ def draw(picture: Picture, size: tuple[int, int]) -> tuple[str, list[str]]:
 
 async def _draw(picture: Picture, size: tuple[int, int]) -> tuple[str, list[str]]:
     box = Recorded(**picture.box)  # type: ignore[arg-type]
-    app = LeveeApp(box, LOOKS[size], POLL_S)
+    app = picture.kind(box, LOOKS[size], POLL_S)
     async with app.run_test(size=size) as pilot:
         await _rest(pilot, app, box)
         for key in picture.keys:

@@ -6,6 +6,8 @@ interface does with a real daemon is shown in tests/lab/test_tui.py.
 
 from __future__ import annotations
 
+import base64
+import struct
 from pathlib import Path
 from typing import Any, cast
 
@@ -64,6 +66,19 @@ def _service(name: str, second: int) -> ServiceReport:
     drops = {"syn_answered": 9_000_000 + flood, "cookie_invalid": 1200 + flood // 900, "no_flow": 310 + flood // 4000}
     drops |= {"tcp_flags": 17, "blocked": flood // 70, "rst_invalid": 3}
     return service_report(protect, {"events": events, "drops": drops}, guard=False)
+
+
+def _frame(ends: tuple[int, int], ports: tuple[int, int], flags: int, seq: int, ack: int = 0) -> str:
+    """The headers of a TCP segment between 203.0.113.x and 192.0.2.x, as base64."""
+    ip = struct.pack("!BxHxxxxBBxx4B4B", 0x45, 40, 64, 6, *ends_of(ends))
+    return base64.b64encode(
+        bytes(12) + b"\x08\x00" + ip + struct.pack("!HHIIBBHxxxx", *ports, seq, ack, 0x50, flags, 64240)
+    ).decode()
+
+
+def ends_of(hosts: tuple[int, int]) -> tuple[int, ...]:
+    """The bytes of source and destination; a client's number is over 20, a server's is not."""
+    return tuple(byte for host in hosts for byte in ((203, 0, 113, host) if host > 20 else (192, 0, 2, host)))
 
 
 class Recorded(Box):
@@ -181,6 +196,26 @@ class Recorded(Box):
         chosen = [one for one in found if client_addresses in ("", one["client"]) and service in ("", one["service"])]
         return chosen[:most]
 
+    def capture(self, address: str, service: str, reasons: str, seconds: int) -> int:
+        self.done.append(("capture", address, service, reasons, seconds))
+        return 1
+
+    def capture_take(self, number: int) -> dict[str, Any]:  # noqa: ARG002
+        rows = (
+            (0, "outside", "dropped", "syn_answered", _frame((21, 10), (40_000, 443), 2, 1_000_000)),
+            (0, "outside", "sent", "", _frame((10, 21), (443, 40_000), 18, 3_735_928_559, 1_000_001)),
+            (31, "outside", "translated", "", _frame((21, 10), (40_000, 443), 16, 1_000_001, 3_735_928_560)),
+            (32, "inside", "sent", "", _frame((21, 10), (40_000, 443), 2, 1_000_000)),
+            (33, "inside", "translated", "", _frame((10, 21), (443, 40_000), 24, 77_001, 1_000_518)),
+            (40, "outside", "dropped", "cookie_invalid", _frame((29, 10), (1025, 443), 16, 5, 6)),
+        )
+        packets = [
+            {"time_ns": NOON * 10**9 + at_ms * 10**6, "side": side, "fate": fate, "reason": reason, "service": "web"}
+            | {"length": 60, "data": data}
+            for at_ms, side, fate, reason, data in rows
+        ]
+        return {"packets": packets, "missed": 0, "over": True}
+
     def history(self) -> dict[str, Any]:
         entries = [
             {"number": 5, "time_s": NOON - 90_000, "user": "-", "action": "start", "comment": "", "kept": True},
@@ -189,6 +224,31 @@ class Recorded(Box):
             | {"kept": not self.pending},
         ]
         return {"entries": entries, "current": 7, "pending": None}
+
+    def machine(self) -> dict[str, Any]:
+        return {
+            "appliance": False,
+            "ports": [
+                {"name": "enp1s0", "mac": "00:25:90:ab:cd:10", "device": "0000:01:00.0", "use": "outside", "up": True}
+                | {"heard": ["00:00:5e:00:01:01"], "others": 0},
+                {"name": "enp2s0", "mac": "00:25:90:ab:cd:11", "device": "0000:02:00.0", "use": "inside", "up": True}
+                | {"heard": [f"52:54:00:12:34:0{number}" for number in range(1, 5)], "others": 9},
+                {"name": "enp3s0", "mac": "00:25:90:ab:cd:12", "device": "0000:03:00.0", "use": "", "up": False}
+                | {"heard": [], "others": 0},
+            ],
+        }
+
+    def proposals(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": "web-2",
+                "addresses": ["192.0.2.40/31", "2001:db8:2::40"],
+                "ports": ["80", "443"],
+                "protect": "always",
+            },
+            {"name": "ssh", "addresses": ["192.0.2.44"], "ports": ["22"], "protect": "always"},
+            {"name": "database", "addresses": ["192.0.2.45"], "ports": ["5432"], "protect": "always"},
+        ]
 
     def configuration(self, of: str) -> str:
         return TEXT if of in ("file", "running", "7") else TEXT.replace("    protect: auto\n", "")

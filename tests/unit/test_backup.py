@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -20,6 +21,7 @@ from appliance.errors import ConfigError, OperatorError
 from appliance.history import Entry as HistoryEntry
 from appliance.history import History
 from appliance.instance import LOCK_NAME
+from appliance.tui import backup_file
 
 CONFIG = """\
 version: 1
@@ -190,3 +192,20 @@ def test_a_disk_that_takes_nothing_leaves_the_way_back(places: Places, monkeypat
     assert str(way_back) in str(caught.value.hint)
     kept = backup.decode(way_back.read_bytes(), "the way back")
     assert kept.files == backup.decode(before, "before").files
+
+
+def test_a_stick_that_knows_no_rights_takes_a_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FAT refuses to be told them (fat_sanitize_mode); elsewhere a backup is for its owner alone."""
+
+    def refuse(descriptor: int, mode: int) -> None:  # noqa: ARG001
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    backup_file.write(str(tmp_path / "a"), b"1")
+    assert (tmp_path / "a").stat().st_mode & 0o777 == 0o600
+    monkeypatch.setattr(os, "fchmod", refuse)
+    assert backup_file.write(str(tmp_path / "b"), b"22") == f"2 bytes are in {tmp_path / 'b'}"
+    assert (tmp_path / "b").read_bytes() == b"22"
+    with pytest.raises(OperatorError, match="cannot be written"):
+        backup_file.write(str(tmp_path / "none" / "b"), b"1")
+    with pytest.raises(OperatorError, match="does not say where"):
+        backup_file.write("b", b"1")

@@ -10,8 +10,11 @@ from screens.recorded import Recorded
 
 from appliance import report
 from appliance.backends import BackendReport
+from appliance.capture import PacketReport
 from appliance.events import EventReport
 from appliance.flows import FlowReport
+from appliance.ports import PortReport
+from appliance.proposals import Draft
 from appliance.tui.look import of_terminal
 
 if TYPE_CHECKING:
@@ -55,6 +58,9 @@ def test_the_recorded_box_answers_as_the_real_one_does() -> None:
         (EventReport, box.events()[0]),
         (BackendReport, box.backends()[0]),
         (FlowReport, box.flows(1, "", "")[0]),
+        (PortReport, box.machine()["ports"][0]),
+        (PacketReport, box.capture_take(1)["packets"][0]),
+        (Draft, box.proposals()[0]),
     )
     for shape, found in shapes:
         assert found is not None

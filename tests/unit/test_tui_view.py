@@ -13,11 +13,12 @@ from screens.recorded import TEXT, Recorded
 from appliance.config import loads
 from appliance.errors import OperatorError
 from appliance.tui import poll
-from appliance.tui.view import edits, frame, pages
+from appliance.tui.view import edits, frame, limits, pages
 from appliance.tui.view.graph import bars, graph, top_of_scale
 from appliance.tui.view.line import Line, plain
 from appliance.tui.view.rates import HOUR_S, MINUTE_S, SERIES, Meter
 from appliance.tui.view.snapshot import Asked, Snapshot
+from appliance.yamldoc import parse
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.yaml"))
 
@@ -87,10 +88,25 @@ def test_nothing_is_wider_than_the_screen(width: int, state: str) -> None:
 
 
 def test_every_page_has_its_keys_and_every_key_its_command() -> None:
-    assert set(frame.KEYS) == {*pages.BY_NAME, "service", "entry", "help"}
+    assert set(frame.KEYS) == {*pages.BY_NAME, "service", "entry", "capture", "help"}
     for keys in frame.KEYS.values():
         for one in keys:
             assert one.command.startswith("levee "), one
+
+
+def test_before_login_no_client_and_no_key_that_changes_anything_is_shown() -> None:
+    box = Recorded(state="BYPASS", pending=True, problems=("the rules were removed",))
+    snapshot = minute(box)
+    for page in ("events", "backends", "blocked", "flows", "configuration"):
+        snapshot = poll.ask(box, page, Asked(), snapshot)
+    drawn = [*frame.banner(snapshot, 80, watching=True), frame.WATCHING_TITLE, frame.watching_keys()]
+    drawn += pages.overview(snapshot, Asked(watching=True), 80, 20)
+    text = "\n".join(one.text for one in drawn)
+    for address in [one["client"] for one in snapshot.flows] + [one["prefix"] for one in snapshot.blocked]:
+        assert address not in text
+    for words in ("keep it", "undo it", "b ends it", "then d"):
+        assert words not in text
+    assert "on trial" in text.lower()
 
 
 def test_without_an_answer_the_reason_is_shown() -> None:
@@ -129,8 +145,97 @@ def test_a_service_is_added_to_every_example(path: Path) -> None:
     assert not [one for one in compared if one.startswith("-")], "something was taken away"
 
 
-@pytest.mark.parametrize("text", ["version: 1\n", "services: {web: {ports: all}}\n", ""])
-def test_what_is_written_otherwise_is_left_to_the_editor(text: str) -> None:
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_limits_are_set_and_taken_away_in_every_example_and_nothing_else(path: Path) -> None:
+    text = path.read_text()
+    before = loads(text.encode(), path.name)
+    for name, service in before.services.items():
+        if service.trap is not None or service.protect == "off":
+            continue  # refused by the check of any text, and rightly
+        values = {"new_per_s": "17", "open": "", "over": "block", "block_for": "3m"}
+        limited = limits.set_limits(text, name, values)
+        after = loads(limited.encode(), path.name)
+        found = after.services[name].per_source
+        assert (found.new_per_s, found.open, found.over, found.block_for) == (17, None, "block", 180)
+        assert edits.value_of(limited, ("services", name, "per_source", "new_per_s")) == "17"
+        assert after.services[name].model_copy(update={"per_source": service.per_source}) == service
+        assert {one: after.services[one] for one in after.services if one != name} == {
+            one: before.services[one] for one in before.services if one != name
+        }
+        without = loads(limits.set_limits(limited, name, dict.fromkeys(values, "")).encode(), path.name)
+        assert not without.services[name].per_source.any
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_a_service_is_changed_in_every_example_and_nothing_else(path: Path) -> None:
+    text = path.read_text()
+    before = loads(text.encode(), path.name)
+    for name, service in before.services.items():
+        if service.forward_to is not None:
+            continue  # for a single port
+        as_it_is = {key: edits.value_of(text, ("services", name, key)) for key in ("addresses", "ports", "protect")}
+        assert edits.change_service(text, name, as_it_is, as_it_is) == text
+        wanted = {"addresses": "203.0.113.1 2001:db8:fade::/64", "ports": "7, 9-11", "protect": as_it_is["protect"]}
+        if path.name == "complete.yaml":  # each item of its lists has a comment
+            with pytest.raises(OperatorError, match="addresses: is written in a way"):
+                edits.change_service(text, name, as_it_is, wanted)
+            continue
+        after = loads(edits.change_service(text, name, as_it_is, wanted).encode(), path.name)
+        assert [str(one) for one in after.services[name].addresses] == ["203.0.113.1", "2001:db8:fade::/64"]
+        assert [str(one) for one in after.services[name].ports] == ["7", "9-11"]
+        rest = {"addresses": service.addresses, "ports": service.ports}
+        assert after.services[name].model_copy(update=rest) == service
+        assert {one: after.services[one] for one in after.services if one != name} == {
+            one: before.services[one] for one in before.services if one != name
+        }
+
+
+LISTS = (
+    "a:\n  b:\n    - 1\n    - 2\n  c: 3\n",
+    "a:\n  b:\n  - 1\n  - 2\n  c: 3\n",
+    "a:\n  c: 3\n  b:\n    - 1\n    - 2",
+)
+
+
+@pytest.mark.parametrize("text", LISTS)
+def test_a_list_over_several_lines_gives_way(text: str) -> None:
+    assert parse(edits.set_key(text, ("a", "b"), "[7]")).value == {"a": {"b": (7,), "c": 3}}
+    with pytest.raises(OperatorError, match="not understood"):
+        edits.set_key(text.replace("- 1", "- 1  # why"), ("a", "b"), "[7]")
+
+
+WRITTEN = {
+    "below": "services:\n  web:\n    ports: all  # every one\n    per_source:\n      open: 5  # few\n# the end\n",
+    "in braces": "services:\n  web: {ports: all, per_source: {open: 5}}  # few\n",
+    "all in braces": 'services: {"web": {ports: all, per_source: {open: 5,},}}\n',
+    "over lines": "services:\n  web: {ports: all,  # every one }\n    per_source: {open: 5}  # few\n  }\n",
+    "quoted": "services:\n  web:\n    ports: \"all\"\n    per_source: {open: '5'}",
+}
+
+
+@pytest.mark.parametrize("text", WRITTEN.values(), ids=WRITTEN)
+@pytest.mark.parametrize("value", ["7", '"a # b"', "[1, 2]", "{a: 1}"])
+def test_a_value_is_replaced_added_and_taken_away_in_every_style(text: str, value: str) -> None:
+    expected = parse(value).value
+    place = ("services", "web", "per_source")
+    for path in ((*place, "open"), (*place, "over"), ("services", "web", "vlan"), ("services", "mail"), ("mtu",)):
+        changed = edits.set_key(text, path, value)
+        document = parse(changed)
+        assert not document.problems, changed
+        found = document.value
+        for part in path:
+            assert isinstance(found, dict)
+            found = found[part]
+        assert found == expected, changed
+        assert changed.count("#") >= text.count("#")
+        again = parse(edits.set_key(changed, path, ""))
+        assert not again.problems
+        assert path not in again.keys
+        assert len(again.keys) == len(parse(text).keys) - 2 * (path == (*place, "open"))
+
+
+@pytest.mark.parametrize("text", ["version: 1\n", "services: [web]\n", "services: {web: 1\n", ""])
+def test_what_is_not_understood_is_left_to_the_editor(text: str) -> None:
     with pytest.raises(OperatorError, match="not understood"):
         edits.set_protect(text, "web", "auto")
     with pytest.raises(OperatorError, match="not understood"):

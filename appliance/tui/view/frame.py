@@ -44,29 +44,42 @@ KEYS: dict[str, tuple[Key, ...]] = {
     "overview": (
         Key("h", "Minute/hour", "levee status --watch"),
         Key("Enter", "Service", "levee explain --service NAME"),
+        Key("g", "Set up", "levee ports; levee backends; levee apply"),
     ),
     "services": (
         Key("Enter", "Open", "levee explain --service NAME"),
         Key("n", "New", "levee apply"),
+        Key("m", "Change", "levee apply"),
         Key("p", "Protect", "levee apply"),
+        Key("l", "Limits", "levee apply"),
     ),
-    "service": (Key("p", "Protect", "levee apply"), Key("f", "Its connections", "levee flows --service NAME")),
+    "service": (
+        Key("p", "Protect", "levee apply"),
+        Key("l", "Limits", "levee apply"),
+        Key("f", "Flows", "levee flows --service NAME"),
+        Key("t", "Capture", "levee capture --service NAME"),
+    ),
     "events": (Key("Enter", "Service", "levee events"),),
     "flows": (
         Key("f", "Filter", "levee flows --client ADDRESSES"),
         Key("Enter", "Block its client", "levee block add ADDRESS"),
+        Key("t", "Capture", "levee capture --address ADDRESS"),
     ),
     "blocked": (Key("a", "Add", "levee block add PREFIX"), Key("x", "Take out", "levee block del PREFIX")),
     "backends": (Key("Enter", "Service", "levee backends"),),
     "configuration": (
         Key("e", "Edit", "levee apply FILE"),
-        Key("d", "Apply file", "levee diff; levee apply"),
-        Key("r", "Go back", "levee rollback N"),
-        Key("Enter", "Compare", "levee diff N"),
+        Key("d", "Use file", "levee diff; levee apply"),
+        Key("r", "Return", "levee rollback N"),
+        Key("Enter", "Diff", "levee diff N"),
+        Key("w", "Backup", "levee backup FILE"),
     ),
-    "entry": (Key("r", "Go back to it", "levee rollback N"),),
+    "entry": (Key("r", "Return to it", "levee rollback N"),),
+    "capture": (Key("t", "Another one", "levee capture"),),
     "help": (),
 }
+# Before login.
+WATCHING_TITLE = Line(((" Overview", "title"), ("   who logs in can do more", "dim")))
 PENDING = (Key("c", "Keep it", "levee confirm"), Key("u", "Undo it", "levee rollback"))
 
 
@@ -79,8 +92,8 @@ def _links(status: StatusReport) -> tuple[str, bool]:
     return "  ".join(parts), all(link["up"] for link in status["links"].values())
 
 
-def banner(snapshot: Snapshot, width: int) -> list[Line]:
-    """Two lines: state, links, engine; then tables, version, or the change on trial."""
+def banner(snapshot: Snapshot, width: int, *, watching: bool = False) -> list[Line]:
+    """Two lines: state, links, engine; then tables, version, or the change on trial. watching: without its keys."""
     status = snapshot.status
     if status is None:
         text = f" NO ANSWER  {snapshot.error or 'asking ...'}"
@@ -99,18 +112,16 @@ def banner(snapshot: Snapshot, width: int) -> list[Line]:
             (f"{cut(engine, room):>{room}} ", "dim"),
         )
     )
-    return [first, _second(snapshot, status, width)]
+    return [first, _second(snapshot, status, width, watching=watching)]
 
 
-def _second(snapshot: Snapshot, status: StatusReport, width: int) -> Line:
+def _second(snapshot: Snapshot, status: StatusReport, width: int, *, watching: bool) -> Line:
     if snapshot.error:
         return Line(((cut(f" {snapshot.error}", width), "bad"),))
     pending = status["configuration"]["pending"]
     if pending:
-        text = (
-            f" CHANGE {pending['number']} ON TRIAL: back to {pending['back_to']} in {pending['left_s']} s"
-            f"   c: keep it   u: undo it"
-        )
+        text = f" CHANGE {pending['number']} ON TRIAL: back to {pending['back_to']} in {pending['left_s']} s"
+        text += "" if watching else "   c: keep it   u: undo it"
         return Line(((f"{cut(text, width):<{width}}", "banner-warn"),))
     hold = status["hold"]
     text = (
@@ -119,6 +130,11 @@ def _second(snapshot: Snapshot, status: StatusReport, width: int) -> Line:
     )
     version = f"levee {status['version']} "
     return Line(((f"{text:<{width - len(version)}}", "dim"), (version, "dim")))
+
+
+def watching_keys() -> Line:
+    """The last line before login."""
+    return key_line(("h", "Minute/hour"), ("Enter", "Log in"))
 
 
 def tabs(page: str, width: int) -> Line:
@@ -132,10 +148,18 @@ def tabs(page: str, width: int) -> Line:
     return Line(tuple(spans))
 
 
+def key_line(*pairs: tuple[str, str]) -> Line:
+    """Keys and what they do, on a line of their own."""
+    spans: list[Span] = []
+    for key, what in pairs:
+        spans += [(f" {key}", "key"), (f" {what} ", "text")]
+    return Line(tuple(spans))
+
+
 def keys(page: str, snapshot: Snapshot, width: int) -> Line:
     """The last line."""
     pending = snapshot.status and snapshot.status["configuration"]["pending"]
-    back = (Key("Esc", "Back", ""),) if page in ("service", "entry", "help") else ()
+    back = (Key("Esc", "Back", ""),) if page in ("service", "entry", "capture", "help") else ()
     shown = (*back, *KEYS[page], *EVERYWHERE, *(PENDING if pending else ()))
     spans: list[Span] = []
     used = 0

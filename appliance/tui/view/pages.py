@@ -33,7 +33,7 @@ def overview(snapshot: Snapshot, asked: Asked, width: int, height: int) -> list[
     status = snapshot.status
     if status is None:
         return [Line(), line(" The daemon does not answer.", "bad"), line(" On this machine: systemctl status levee")]
-    wrong = _trouble(status, width)
+    wrong = _trouble(status, width, watching=asked.watching)
     rows = (height - len(wrong) - SERVICE_LINES) // 2 - 2
     rows = max(GRAPH_ROWS[0], min(GRAPH_ROWS[1], rows))
     half = width // 2
@@ -54,17 +54,17 @@ def trouble(snapshot: Snapshot, width: int) -> list[Line]:
     return _trouble(snapshot.status, width) if snapshot.status else [line(f" {snapshot.error}", "bad")]
 
 
-def _trouble(status: StatusReport, width: int) -> list[Line]:
+def _trouble(status: StatusReport, width: int, *, watching: bool = False) -> list[Line]:
     lines = []
     if status["state"] == "BYPASS":
-        lines.append(line(" Bypass is on: nobody is protected. b ends it.", "bad"))
+        lines.append(line(f" Bypass is on: nobody is protected.{'' if watching else ' b ends it.'}", "bad"))
     for name, attack in sorted(status["attacks"].items(), key=lambda item: -item[1]["now_per_s"])[:2]:
         now, most = number(attack["now_per_s"]), number(attack["peak_per_s"])
         text = f" Attack on {name} for {duration(attack['age_s'])}: {now} unfinished SYNs a second, at most {most}"
         lines.append(line(cut(text, width), "bad", name))
     lines += [one for problem in status["problems"][:3] for one in wrapped(problem, width, "bad", 2)]
     if status["configuration"]["edited"]:
-        lines.append(line(" The file is not what is in force: 7, then d", "warn"))
+        lines.append(line(f" The file is not what is in force{'' if watching else ': 7, then d'}", "warn"))
     return lines
 
 

@@ -30,6 +30,9 @@ class Snapshot:
     blocked: Sequence[Reply] = ()
     flows: Sequence[Reply] = ()
     history: Reply = field(default_factory=dict)
+    packets: Sequence[Reply] = ()  # of the capture, oldest first
+    missed: int = 0
+    over: bool = False
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,9 @@ class Asked:
     """What the operator chose to see: how much of time, which connections."""
 
     hour: bool = False
+    watching: bool = False  # nobody has logged in: keys that change something are not there
     client: str = ""  # addresses of clients, as `levee flows --client` takes them
     service: str = ""
     entry: int = 0  # of the history
+    capture: int = 0  # its number; 0: none
     text: str = ""  # of that entry, as differences from what is in force
