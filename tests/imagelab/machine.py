@@ -219,7 +219,7 @@ def booted(
     finally:
         process.kill()
         process.wait()
-        if machine:
+        if machine is not None:
             machine.close()
         if os.environ.get("LEVEE_IMAGE_SHOW"):
             print((folder / "console.log").read_text(errors="replace"))
