@@ -131,6 +131,8 @@ mkdir -p /etc/systemd/system-generators
 {profiles}
 systemctl --quiet set-default multi-user.target
 depmod {kernel}
+# mkinitramfs keeps the times of files that are older than the commit; ours are as old as their checkout.
+find /etc/initramfs-tools -exec touch -d @{release.epoch_s} {{}} +
 mkinitramfs -o /new.initrd {kernel}
 compile="python3 -m compileall -q -f --invalidation-mode unchecked-hash"
 PYTHONHASHSEED=0 $compile /usr/lib/python3 /usr/lib/python3.* /{_PYTHON} || true

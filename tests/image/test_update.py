@@ -55,7 +55,8 @@ def test_a_healthy_update_is_kept(
     stick.write(disk, "authorized_keys", key.with_suffix(".pub").read_text())
     with booted(tools, ovmf, Firmware.BIOS, disk, taps, folder, SSH_PORT) as machine:
         logged_in(machine)
-        machine.run("until systemctl is-active -q ssh systemd-timesyncd rauc; do sleep 2; done", GOOD_S)
+        for unit in ("systemd-timesyncd", "rauc", "ssh"):
+            machine.run(f"until systemctl is-active -q {unit}; do sleep 2; done", GOOD_S)
         copied(next(OUT.glob("*.raucb")), key)
         machine.send("levee update /var/tmp/update.raucb --restart\n")
         logged_in(machine)
