@@ -221,8 +221,10 @@ LV_INLINE int lv_splice_know(struct __sk_buff *skb, struct lv_scratch *s, const 
     if (protect == LV_PROTECT_AUTO && ((flags & LV_RST) || (flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK)) &&
         lv_splice_watch(skb, service))
         return TC_ACT_OK;
+    /* A late one, which user space answers with a RST; or without a daemon the answer to a SYN that the gate passed. */
     if ((flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK) &&
-        (lv_service_at(services, service)->signed_drop || !lv_read_options(1))) /* late: user space answers with RST */
+        !(config->fail_open && lv_daemon_is_late(config, s->now_ns)) &&
+        (lv_service_at(services, service)->signed_drop || !lv_read_options(1)))
         return lv_hand_over(skb, LV_INSIDE, service);
     if ((flags & LV_RST) || config->pass_full)
         return TC_ACT_OK;
@@ -346,7 +348,7 @@ LV_INLINE int lv_splice_packet(struct __sk_buff *skb, u32 side)
             return TC_ACT_OK;
         kind = lv_splice_read(skb);
     }
-    if (kind == LV_KIND_TCP && !s->k.ip.fragment)
+    if (kind == LV_KIND_TCP) /* of a fragment, too, that has the header; what follows it has nothing to translate */
         return lv_splice_tcp(skb, s, config, side);
     return kind == LV_KIND_ICMP_ERROR ? lv_splice_icmp(skb, s, side) : TC_ACT_OK;
 }

@@ -301,6 +301,20 @@ def cut_in_two(number: int, first_bytes: int = 24, **fields: Any) -> In:  # noqa
     return lambda s: fragments(s.path, s.path.client_packet(data=bytes(64), **fields), first_bytes)[number]
 
 
+def data_in_two(number: int) -> In:
+    """The client's next segment in fragments, as it sends it."""
+    return lambda s: fragments(s.path, _in_two(s, s.talk.s_next_told), 40)[number]
+
+
+def data_in_two_to_server(s: Scene) -> list[Left]:
+    """The first of them, with the checksum of the whole translated segment."""
+    return [("inside", fragments(s.path, _in_two(s, s.talk.s_next), 40)[0])]
+
+
+def _in_two(s: Scene, ack: int) -> Packet:
+    return s.path.client_packet(flags="PA", seq=s.talk.c_next, ack=ack, data=bytes(64))
+
+
 def icmp(kind: str, *, inside: bool) -> In:
     """An ICMP error about the connection's last segment in the other direction."""
 

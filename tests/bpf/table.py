@@ -32,6 +32,8 @@ from bpf.cases import (
     closed,
     cookie_of,
     cut_in_two,
+    data_in_two,
+    data_in_two_to_server,
     extended,
     from_source,
     handshake,
@@ -224,6 +226,9 @@ OPEN = (
     Case("data of the client", client(b"request"), "redirect", to_server(data=b"request"), given=opened),
     Case("data of the server", server(b"response"), "redirect", to_client(data=b"response"),
          given=opened, side="inside"),
+    Case("fragments may pass: the first of some data", data_in_two(0), "redirect", data_in_two_to_server,
+         given=opened, sport=PARTS),
+    Case("fragments may pass: the rest of it", data_in_two(1), "pass", onward, given=opened, sport=PARTS),
     Case("ACK of the client, with its echo", client(
         options=lambda s: stamps(7005, s.talk.echo)
     ), "redirect", to_server(options=stamps(7005, 900)), given=opened),

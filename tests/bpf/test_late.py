@@ -37,6 +37,20 @@ def test_syn(box: KernelBox, path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
+def test_a_connection_to_its_server(box: KernelBox, path: Path) -> None:
+    """Failing open, it comes to stand without anybody's help, and is known from its server's answer on."""
+    one = path.other(7)
+    assert outcome(box, one.from_client(flags="S", seq=6, options=FULL)) == box.new_connections
+    answer = one.from_server(flags="SA", seq=100, ack=7)
+    ran = box.offer("inside", answer)
+    if box.new_connections == "drop":
+        assert ran.verdict == "handover"  # the server's is late: nobody reads it
+        return
+    assert (ran.verdict, ran.left) == ("pass", (("outside", answer),))
+    assert outcome(box, one.from_client(seq=7, ack=101)) == "pass"
+
+
+@pytest.mark.parametrize("path", PATHS.values(), ids=PATHS)
 def test_ack_without_a_cookie(box: KernelBox, path: Path) -> None:
     """Failing open, it may belong to a connection that began while nobody was at work."""
     assert outcome(box, path.from_client(ack=0x12345678)) == box.new_connections
