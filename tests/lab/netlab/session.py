@@ -115,14 +115,14 @@ class Lab:
         return sum(_damaged(namespace) for namespace in (self.names.client, self.names.server))
 
     def crafted_client(
-        self, family: int, remote_port: int, *, host: int = 1, local_port: int | None = None
+        self, family: int, remote_port: int, *, host: int = 1, local_port: int | None = None, direct: bool = False
     ) -> Endpoint:
         return Endpoint(
             self.names,
             self.mode,
             at_client=True,
             local=self.client_address(family),
-            remote=self.server_address(family, host),
+            remote=self.direct_address(family) if direct else self.server_address(family, host),
             remote_port=remote_port,
             local_port=local_port,
         )
