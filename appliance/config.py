@@ -199,6 +199,14 @@ def _across(document: Document) -> Iterator[Problem]:
             path = ("services", name, "per_source")
             why = "protect: off" if service.trap is None else "a trap, which serves nobody"
             yield _place(path, document.key_mark(path), f"limits nobody with {why}", "no such key")
+        if service.log.any and service.protect == "off":
+            path = ("services", name, "log")
+            wrong = "is of no use with protect: off, where the box looks at no packet"
+            yield _place(path, document.key_mark(path), wrong, "protect: always, or auto,")
+        if service.log.opened is not None and service.trap is not None:
+            path = ("services", name, "log", "opened")
+            wrong = "is of no use with trap, where no connection is opened"
+            yield _place(path, document.key_mark(path), wrong, "refused, which has a line for each who is caught,")
         if mode in ("routed", "host") and service.vlan is not None:
             path = ("services", name, "vlan")
             wrong = f"is of no use with mode: {mode}, where the VLAN interface takes the tag off"

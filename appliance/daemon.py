@@ -37,6 +37,7 @@ from appliance.events import Events
 from appliance.instance import only_one
 from appliance.jobs import Jobs
 from appliance.log import fields
+from appliance.packetlog import PacketLog
 from appliance.removal import remove_everything
 from appliance.report import StatusReport, status_report
 from appliance.roles import Access, Role
@@ -117,6 +118,7 @@ class Daemon:
         self._blocking = Blocking(running.config.state_dir, running.engine, self._penalty)
         self._blocking.load()
         self._capturing = Capturing(running.engine, running.config)
+        self._packets = PacketLog(running.engine)
 
     def interface(self) -> Interface:
         """The methods behind the control socket."""
@@ -186,6 +188,8 @@ class Daemon:
             self._running.make_room(self._changes.next)
         else:
             self._running.stop_steering()
+        counters = self._running.engine.counters()["services"]
+        self._packets.turn(counters, self._running.config.services, time.monotonic(), last=True)
         self._backends.save()
         self._events.close()
         self._syslog.close()
@@ -206,7 +210,7 @@ class Daemon:
         systemd.notify("WATCHDOG=1")
         now_s = time.monotonic()
         self._watch.queues(self._running.engine.queues(), now_s)
-        self._look_for_attacks(now_s)
+        self._look_at_the_counters(now_s)
         self._backends.turn()
         self._watch.stand("backends", self._backends.problem)
         self._watch.stand("change", self._changes.problem)
@@ -221,11 +225,12 @@ class Daemon:
             self._look_at_the_machine()
             self._jobs.submit(self._guard, self._guarded)
 
-    def _look_for_attacks(self, now_s: float) -> None:
-        """Notes attacks; services with `protect: auto` are protected as long as theirs goes on."""
-        engine = self._running.engine
-        guards = engine.guards()
-        changes = self._attacks.look(engine.counters()["services"], now_s, self._running.config.services, guards)
+    def _look_at_the_counters(self, now_s: float) -> None:
+        """Notes attacks; services with `protect: auto` are protected as long as theirs goes on. Logs packets."""
+        engine, services = self._running.engine, self._running.config.services
+        guards, counters = engine.guards(), engine.counters()["services"]
+        self._packets.turn(counters, services, now_s)
+        changes = self._attacks.look(counters, now_s, services, guards)
         for change in changes if not self._running.bypass else ():
             with contextlib.suppress(KeyError):  # a job may have taken the service, or its `auto`, away just now
                 engine.set_guard(change.service, on=not change.over)

@@ -19,8 +19,10 @@ from cext.capture import Capture
 from cext.dataplane import DROP_REASONS, Dataplane, DataplaneConfig, ServiceSpec, StateError
 from cext.errors import EngineError
 from cext.nfqueue import QueueWorker
+from cext.notes import Notes
 
 if TYPE_CHECKING:
+    from appliance.values import Rate
     from cext.dataplane import AllCounters, Backend, Flow, FlowQuery, Occupancy
     from cext.nfqueue import QueueStats
     from cext.sourcelist import Span
@@ -93,7 +95,13 @@ def service_spec(name: str, service: Service) -> ServiceSpec:
         source_over=service.per_source.over,
         forward_port=0 if service.forward_to is None else service.forward_to.port,
         forward_address=_forward_address(service),
+        log_refused=_most(service.log.refused),
+        log_opened=_most(service.log.opened),
     )
+
+
+def _most(rate: Rate | None) -> tuple[int, int]:
+    return (0, 1) if rate is None else (rate.count, rate.period_s)
 
 
 def _forward_address(service: Service) -> int | None:
@@ -140,6 +148,7 @@ class OnDataplane:
 
     _dataplane: Dataplane
     capture: Capture
+    notes: Notes
 
     def set_services(self, config: Config) -> None:
         """Replaces all services at once; open connections are not touched."""
@@ -186,6 +195,8 @@ class Engine(OnDataplane):
             undo.callback(self._dataplane.close)
             self.capture = Capture(self._dataplane)
             undo.callback(self.capture.close)
+            self.notes = Notes(self._dataplane)
+            undo.callback(self.notes.close)
             self.set_services(config)
             self._workers = [
                 QueueWorker(

@@ -18,6 +18,7 @@ from appliance.errors import OperatorError
 from cext.bpfengine import BpfEngine as Programs
 from cext.capture import Capture
 from cext.dataplane import Dataplane
+from cext.notes import Notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +83,8 @@ class BpfEngine(OnDataplane):
                 ring_map=self._programs.map("lv_captures"),
             )
             undo.callback(self.capture.close)
+            self.notes = Notes(self._dataplane, ring_map=self._programs.map("lv_notes"))
+            undo.callback(self.notes.close)
             self._undo = undo.pop_all()
         LOG.info("flow table ready: %d connections taken up", self._programs.taken_up)
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cext.capture import Capture
     from cext.dataplane import AllCounters, Backend, Flow, FlowQuery, Occupancy
     from cext.nfqueue import QueueStats
+    from cext.notes import Notes
     from cext.sourcelist import Span
 
 LOG = logging.getLogger(__name__)
@@ -37,6 +38,10 @@ class AnyEngine(Protocol):
     @property
     def capture(self) -> Capture:
         """Captured packets."""
+
+    @property
+    def notes(self) -> Notes:
+        """For the log of packets."""
 
     def start(self) -> None:
         """From here on packets are looked at. Raises OperatorError."""

@@ -57,6 +57,7 @@ SAID = {
     "forward_to",
     "trap",
     "per_source",
+    "log",
     "server",
 }
 
@@ -149,6 +150,7 @@ class Explanation:
             yield self._line("fragments", FRAGMENTS[service.fragments], *at, "fragments")
             if service.trap is None:
                 yield self._line("signed SYNs", SIGNED[service.signed], *at, "signed")
+            yield from self._logged(name, service)
         for key, field in type(service).model_fields.items():
             if key not in SAID and (value := getattr(service, key)) != field.get_default(call_default_factory=True):
                 yield self._line(key, str(value), *at, key)
@@ -163,6 +165,15 @@ class Explanation:
         over = OVER[limits.over].format(block_for=duration_text(limits.block_for))
         yield self._line("each source", f"that proved itself may {' and '.join(may)}; {over}", *at)
         yield self._line("a source", f"is a /{limits.prefix_ipv4} of IPv4, a /{limits.prefix_ipv6} of IPv6", *at)
+
+    def _logged(self, name: str, service: Service) -> Iterator[str]:
+        at = ("services", name, "log")
+        if (most := service.log.refused) is not None:
+            text = f"what is refused: at most {most} lines, then how many more there were, by reason"
+            yield self._line("the log has", text, *at, "refused")
+        if (most := service.log.opened) is not None:
+            text = f"connections opened: at most {most} lines, then how many more there were"
+            yield self._line("the log has", text, *at, "opened")
 
     def _offered(self, name: str, service: Service) -> Iterator[str]:
         server = service.server

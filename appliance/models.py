@@ -32,13 +32,14 @@ from appliance.fields import (
     ServiceName,
     Vlans,
 )
-from appliance.values import choice, duration, size, size_text, whole, window_scale
+from appliance.values import Rate, choice, duration, rate, size, size_text, whole, window_scale
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 MAX_QUEUE = 65535
 MAX_WORKERS = 64
 MAX_SERVICES = 16382  # LV_SERVICES_MAX, less the number of none and that of the excepted hosts
 MAX_BLOCK_S = 30 * 86400
+MAX_LINES_PER_S = 100
 LOOPBACK = "lo"  # in mode host the servers are sockets of this machine
 
 
@@ -154,6 +155,28 @@ class Forward(Model):
     """
 
 
+class PacketLog(Model):
+    """What of a service is written to the log line by line: at most so many lines, however many packets there are.
+
+    A line names reason, addresses, ports, VLAN and side. How many packets got no line is said, by reason, once in each
+    such time; nothing else of an attack makes the log grow.
+    """
+
+    refused: Annotated[Rate, PlainValidator(rate(MAX_LINES_PER_S))] | None = None
+    """Lines for packets that are refused, and for connections that a server refuses or does not answer. Default:
+    none.
+    """
+    opened: Annotated[Rate, PlainValidator(rate(MAX_LINES_PER_S))] | None = None
+    """Lines for connections that the box opens to a server. Default: none. With `protect: auto` only during an attack:
+    else connections are not opened by the box.
+    """
+
+    @property
+    def any(self) -> bool:
+        """Whether anything is logged."""
+        return self.refused is not None or self.opened is not None
+
+
 class Service(Model):
     """Addresses and ports that are treated alike.
 
@@ -192,6 +215,8 @@ class Service(Model):
     """Nobody is served: who completes a handshake is blocked for so long. With `protect: always` only."""
     per_source: SourceLimits = SourceLimits()
     """What one source may have, of those that completed a handshake."""
+    log: PacketLog = PacketLog()
+    """What is written to the log line by line: at most so many lines, however many packets there are."""
     server: ServerOptions = ServerOptions()
     """What the servers are assumed to offer until one of them has answered."""
 

@@ -24,6 +24,8 @@ SIZE = re.compile(r"(0|[1-9][0-9]{0,12})(B|KiB|MiB|GiB)\Z")
 UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10, "B": 1}
 DURATION = re.compile(r"(0|[1-9][0-9]{0,9})(s|m|h|d)\Z")
 DURATION_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+RATE = re.compile(r"([1-9][0-9]{0,5})/(s|min|h)\Z")
+RATE_UNITS = {"s": 1, "min": 60, "h": 3600}
 MAX_WSCALE = 14  # RFC 7323 section 2.3
 MAX_PATH_BYTES = 4000
 
@@ -134,6 +136,35 @@ def duration(low_s: int, high_s: int) -> Reader[int]:
 
     words = f"a time with its unit (s, m, h, d), {duration_text(low_s)} to {duration_text(high_s)}"
     return Reader(read, {"type": "string", "pattern": pattern(DURATION), "description": words}, duration_text)
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """So many in a time."""
+
+    count: int
+    period_s: int
+
+    def __str__(self) -> str:
+        """As in the file."""
+        return f"{self.count}/{next(unit for unit, period_s in RATE_UNITS.items() if period_s == self.period_s)}"
+
+
+def rate(most_per_s: int) -> Reader[Rate]:
+    """A number in a second, a minute or an hour; of none more than `most_per_s` a second would make."""
+
+    def read(value: object) -> Rate:
+        match = RATE.match(value) if isinstance(value, str) else None
+        if not match:
+            raise WrongValue(f"{shown(value)} is not a rate", "a number, / and s, min or h, for example 10/min")
+        found = Rate(int(match[1]), RATE_UNITS[match[2]])
+        if found.count > most_per_s * found.period_s:
+            most = Rate(most_per_s * found.period_s, found.period_s)
+            raise WrongValue(f"{found} is out of bounds", f"at most {most}")
+        return found
+
+    words = f"a number in a second, a minute or an hour (10/s, 10/min, 10/h), at most {most_per_s} a second"
+    return Reader(read, {"type": "string", "pattern": pattern(RATE), "description": words})
 
 
 @accepts({"type": "boolean"})

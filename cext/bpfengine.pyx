@@ -63,6 +63,7 @@ cdef extern from "bpf/loader.h" nogil:
         u8 lists
         u8 listed
         u8 watches
+        u8 logs
 
     struct lv_handover:
         u32 len
@@ -147,6 +148,7 @@ cdef extern from "bpf/sharedstate.h" nogil:
     void lv_shared_keys_follow(lv_worker *w, void *map)
     void lv_shared_let_go() nogil
     int lv_shared_services(const lv_worker *w, void *map, u32 which)
+    int lv_shared_has_logs(const lv_worker *w)
     u32 lv_shared_lists(const lv_worker *w, void *map, u32 which)
     size_t lv_shared_lists_bytes()
     u32 lv_shared_offered_window(const lv_worker *w)
@@ -344,6 +346,7 @@ cdef class BpfEngine:
         if lv_shared_services(self.worker, self.services, other):
             self.settings.watches = True  # for good: a handshake may be on its way when the last such service goes
         self.settings.services = other
+        self.settings.logs = lv_shared_has_logs(self.worker)
 
     def publish_lists(self):
         """The same for the data plane's lists of sources."""

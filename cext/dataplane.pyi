@@ -40,7 +40,8 @@ class ServiceSpec:
     and have open; 0: any number. source_over: "drop", "reset", or "block", which puts who is over into caught().
     forward_port: the port of its servers, which clients know by the one port of `ports`; 0: the same.
     forward_address: likewise the server's address, where `addresses` is a single one. target: not a service but what
-    another one forwards to; then these two lead back to it, and protect is to be False.
+    another one forwards to; then these two lead back to it, and protect is to be False. log_refused, log_opened: notes
+    of packets that were refused and of connections that were opened, at most so many in so many seconds (cext.notes).
     """
 
     name: str
@@ -69,6 +70,8 @@ class ServiceSpec:
     forward_port: int = 0
     forward_address: int | None = None
     target: bool = False
+    log_refused: tuple[int, int] = (0, 1)
+    log_opened: tuple[int, int] = (0, 1)
 
 @dataclass(frozen=True, slots=True)
 class FlowQuery:
@@ -144,6 +147,7 @@ class Backend(TypedDict):
     age_ms: int
 
 DROP_REASONS: dict[str, str]
+REFUSALS: tuple[str, ...]  # of DROP_REASONS: the packet was not wanted; the others are the protection at work
 """Reason -> sentence for the operator, in the order of the counters."""
 EVENTS: dict[str, str]
 """Event -> sentence for the operator."""

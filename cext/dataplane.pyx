@@ -46,6 +46,7 @@ cdef extern from "core/engine.h" nogil:
         LV_FLOW_FREE
         LV_FORWARDS_PORT
         LV_FORWARDS_ADDRESS
+        LV_NOTED
 
     struct lv_addr:
         u8 *b
@@ -107,9 +108,17 @@ cdef extern from "core/engine.h" nogil:
     struct lv_learning:
         lv_learned *entry
 
+    struct lv_meter:
+        u32 passed
+
     struct lv_guard:
         u32 on
         u32 most_syns
+        lv_meter *log
+
+    struct lv_most:
+        u32 most
+        u32 period_ms
 
     enum:
         LV_PROTECT_OFF
@@ -202,6 +211,7 @@ cdef extern from "core/engine.h" nogil:
         u8 target
         u16 to_port
         lv_addr to
+        lv_most *log
 
     struct lv_port_rule:
         u16 lo
@@ -243,6 +253,7 @@ cdef extern from "core/engine.h" nogil:
         u32 exact_sets
         u32 has_limits
         u32 has_watched
+        u32 has_logs
         lv_exact_set *exact
         const lv_interval *interval
         const lv_port_rule *rule
@@ -254,6 +265,7 @@ cdef extern from "core/engine.h" nogil:
     u32 lv_catch_take(lv_catches *c, lv_catch *out, u32 room)
     void lv_listed_touch(lv_lists *l, const lv_listed_span *span)
     void lv_exact_fill(lv_services_full *s)
+    bint lv_is_refusal(u32 reason)
     u16 lv_service_of_flow(const lv_services *s, const lv_flow *f)
     void lv_handshake_resume(lv_worker_full *w, lv_flow *f)
     int lv_learned_restore(lv_learning *l, const lv_learned *e, u32 now_ms)
@@ -310,6 +322,7 @@ _names = [lv_reason_names[i].decode() for i in range(LV_COUNTERS)]
 _texts = [lv_reason_texts[i].decode() for i in range(LV_COUNTERS)]
 DROP_REASONS = dict(zip(_names[:LV_R_COUNT], _texts[:LV_R_COUNT]))
 EVENTS = dict(zip(_names[LV_R_COUNT:], _texts[LV_R_COUNT:]))
+REFUSALS = tuple(name for i, name in enumerate(DROP_REASONS) if lv_is_refusal(i))
 _KNOWN = ("wscale", "sack", "timestamps", "ecn")  # enum lv_known, from its lowest bit
 FLOW_STATES = ("free", "syn_sent", "established", "closed", "pass", "pass_closed")
 
@@ -378,6 +391,8 @@ class ServiceSpec:
     forward_port: int = 0
     forward_address: int | None = None
     target: bool = False
+    log_refused: tuple[int, int] = (0, 1)
+    log_opened: tuple[int, int] = (0, 1)
 
 
 class StateError(Exception):
@@ -385,6 +400,11 @@ class StateError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+
+
+def _log_limits(spec):
+    """Lines and milliseconds, in the order of enum lv_noted."""
+    return [(most, period_s * 1000) for most, period_s in (spec.log_refused, spec.log_opened)]
 
 
 cdef u32 _power_of_two(u64 at_least):
@@ -659,12 +679,22 @@ cdef class Dataplane:
             memset(&ctx.guard[<int>slots[name]], 0, sizeof(lv_guard))
         for spec in services:
             ctx.guard[<int>slots[spec.name]].most_syns = spec.most_syns_per_s
+        changed = [(slots[spec.name], noted) for spec in services for noted in self._new_limits(slots[spec.name], spec)]
         self._publish(intervals, rules, {slots[spec.name]: spec for spec in services})
+        for slot, noted in changed:
+            ctx.guard[<int>slot].log[<int>noted].passed = 0
         self.slots = slots
         self.guarded = tuple(spec.name for spec in services if spec.protect and spec.auto)
         for i in range(ctx.table.capacity):
             if ctx.table.flow[i].c.state != LV_FLOW_FREE:
                 ctx.table.flow[i].c.service = lv_service_of_flow(self.current, &ctx.table.flow[i])
+
+    def _new_limits(self, int slot, spec):
+        """What this service's log has another limit of now; a service that is new to its slot, too."""
+        cdef lv_most *log = (<lv_services_full *>self.current).service[slot].log
+        cdef int i
+        wanted = _log_limits(spec)
+        return [i for i in range(LV_NOTED) if (log[i].most, log[i].period_ms) != wanted[i]]
 
     def _slots_for(self, names):
         """Number of each name: a name keeps the one it had, so that its counters and flows go on. A new one gets a
@@ -722,6 +752,9 @@ cdef class Dataplane:
             one.source_over = _OVER[spec.source_over]
             s.has_limits |= one.source_new_per_s > 0 or one.source_open > 0
             one.target = spec.target
+            for noted, (most, period_ms) in enumerate(_log_limits(spec)):
+                one.log[<int>noted].most, one.log[<int>noted].period_ms = most, period_ms
+                s.has_logs |= most > 0
             if spec.forward_port:
                 s.has_forwards = 1
                 one.to_port = spec.forward_port

@@ -106,6 +106,8 @@ struct lv_scratch {
     u32 services; /* which of the two tables all questions about this packet go to */
     u32 l3, l4;   /* offsets of the IP and the TCP or ICMP header from the start of the frame */
     u32 service;
+    u32 kind; /* enum lv_kind */
+    u32 side;
     u8 tcp[LV_TCP_COPY_BYTES]; /* the TCP header */
     struct lv_opts opts;
     struct lv_segment segment;
@@ -139,6 +141,7 @@ LV_INLINE u32 lv_len_between(u32 len, u32 least, u32 most)
     return len < least ? 0 : len;
 }
 
+#include "note.h"
 #include "tap.h"
 
 LV_INLINE u32 lv_now_ms(u64 now_ns)
@@ -152,8 +155,10 @@ LV_INLINE void lv_count(u32 service, u32 which)
 
     if (c && which < LV_REASONS_AND_EVENTS)
         c->n[which]++;
-    if (which < LV_R_COUNT)
+    if (which < LV_R_COUNT) {
         lv_tap_tell(which);
+        lv_note_tell(service, which);
+    }
 }
 
 /* A packet that is consumed, and what it was, in one look. */
@@ -166,6 +171,7 @@ LV_INLINE void lv_count_both(u32 service, enum lv_reason r, enum lv_event e)
         c->n[LV_R_COUNT + e]++;
     }
     lv_tap_tell(r);
+    lv_note_tell(service, r);
 }
 
 LV_INLINE void lv_count_ev(u32 service, enum lv_event e)

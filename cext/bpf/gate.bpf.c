@@ -545,6 +545,8 @@ LV_INLINE int lv_gate_frame(struct xdp_md *ctx)
     kind = lv_gate_read(ctx);
     if (lv_gate_is_far(ctx, s, kind))
         kind = lv_gate_read_far(ctx);
+    s->kind = (u32)kind;
+    s->side = LV_OUTSIDE;
     switch (kind) {
     case LV_KIND_TCP:
         if (s->k.ip.fragment && lv_gate_refuses_fragment(s, services))

@@ -204,6 +204,7 @@ LV_INLINE enum lv_verdict lv_kernel_packet(struct lv_kernel_flows *kf, struct lv
     if ((f->c.state != before || before == LV_FLOW_SYN_SENT) && lv_kernel_export(kf, f)) {
         w->outq.n = queued; /* nobody would translate it: as if the table here were full */
         lv_count_drop(w, f->c.service, LV_R_FLOW_TABLE_FULL);
+        lv_note_became(w, &key, f->c.service, LV_R_FLOW_TABLE_FULL);
         lv_kernel_release(kf, f, hash);
         return LV_DROP;
     }

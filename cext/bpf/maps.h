@@ -15,6 +15,7 @@
 #include "../core/halfopen.h"
 #include "../core/learned.h"
 #include "../core/lists.h"
+#include "../core/note.h"
 #include "../core/reason.h"
 #include "../core/service.h"
 #include "../core/sources.h"
@@ -44,12 +45,13 @@ enum {
     X(lv_sources, 1, 0)                                                                                                \
     X(lv_keys, 1, 0)                                                                                                   \
     X(lv_counts, 3, 0)                                                                                                 \
-    X(lv_config, 3, 1)                                                                                                 \
+    X(lv_config, 4, 1)                                                                                                 \
     X(lv_list_tables, 1, 1)                                                                                            \
-    X(lv_service_tables, 4, 1)                                                                                         \
-    X(lv_guards, 2, 1)                                                                                                 \
+    X(lv_service_tables, 5, 1)                                                                                         \
+    X(lv_guards, 3, 1)                                                                                                 \
     X(lv_capture, 1, 0)                                                                                                \
     X(lv_captures, 1, 0)                                                                                               \
+    X(lv_notes, 1, 0)                                                                                                  \
     X(lv_tap, 0, 0)                                                                                                    \
     X(lv_scratch, 0, 0)
 
@@ -70,7 +72,8 @@ struct lv_bpf_config {
     u8 lists;     /* which of the two tables of listed sources counts */
     u8 listed;    /* it has entries */
     u8 watches;   /* there is, or was, a service with `protect: auto`: handshakes may be watched */
-    u8 pad[7];
+    u8 logs;      /* there is a service with a log */
+    u8 pad[6];
 };
 
 struct lv_half_sets {

@@ -108,12 +108,18 @@ static int lv_shared_services(const struct lv_worker *w, void *map, u32 which)
     to->exact_sets = LV_MIN(from->exact_sets, (u32)LV_EXACT_SETS_MAX);
     to->has_excepted = from->has_excepted;
     to->has_limits = from->has_limits;
+    to->has_logs = from->has_logs;
     __builtin_memcpy(to->exact, from->exact, to->exact_sets * sizeof(to->exact[0]));
     __builtin_memcpy(to->interval, from->interval, to->intervals * sizeof(to->interval[0]));
     __builtin_memcpy(to->rule, from->rule, to->rules * sizeof(to->rule[0]));
     __builtin_memcpy(to->service, from->service, sizeof(to->service));
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     return from->has_watched != 0;
+}
+
+static int lv_shared_has_logs(const struct lv_worker *w)
+{
+    return __atomic_load_n(&w->ctx->services, __ATOMIC_ACQUIRE)->has_logs != 0;
 }
 
 /* Copy the lists of sources into one of the two tables in the map; returns the number of their spans. */

@@ -348,6 +348,8 @@ LV_INLINE int lv_splice_packet(struct __sk_buff *skb, u32 side)
             return TC_ACT_OK;
         kind = lv_splice_read(skb);
     }
+    s->kind = (u32)kind;
+    s->side = side;
     if (kind == LV_KIND_TCP) /* of a fragment, too, that has the header; what follows it has nothing to translate */
         return lv_splice_tcp(skb, s, config, side);
     return kind == LV_KIND_ICMP_ERROR ? lv_splice_icmp(skb, s, side) : TC_ACT_OK;

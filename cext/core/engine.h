@@ -15,6 +15,7 @@
 #include "forward.h"
 #include "gate.h"
 #include "icmp.h"
+#include "noting.h"
 #include "splice.h"
 #include "watching.h"
 #include "worker.h"
@@ -289,40 +290,54 @@ LV_INLINE enum lv_verdict lv_engine_parsed(struct lv_worker *w, const struct lv_
     case LV_KIND_JUNK:
         if (side == LV_INSIDE)
             return lv_pass(w, LV_SERVICE_NONE);
-        return lv_drop(w, LV_SERVICE_NONE, (enum lv_reason)k->ip.reason);
+        service = k->ip.family ? lv_service_of_address(lv_services_of(w), &k->ip.dst) : (u16)LV_SERVICE_NONE;
+        return lv_drop(w, service, (enum lv_reason)k->ip.reason);
     default: break;
     }
     return lv_pass(w, LV_SERVICE_NONE);
+}
+
+/* A parsed packet, with the names that are on the wire. */
+LV_INLINE enum lv_verdict lv_engine_named(struct lv_worker *w, const struct lv_frame *f, struct lv_pkt *k,
+                                          enum lv_kind kind, enum lv_side side)
+{
+    const struct lv_services *services = lv_services_of(w);
+    enum lv_verdict verdict;
+    int renamed = 0;
+    u16 service;
+
+    if (side == LV_OUTSIDE && (kind == LV_KIND_TCP || kind == LV_KIND_ICMP_ERROR || kind == LV_KIND_FRAGMENT) &&
+        lv_source_blocked(w, k, kind, &service))
+        return lv_drop(w, service, LV_R_BLOCKED);
+    if (LV_LIKELY(!services->has_forwards))
+        return lv_engine_parsed(w, f, k, kind, side);
+    if (side == LV_INSIDE)
+        renamed = lv_forward_from_inside(services, k, kind);
+    else if (kind == LV_KIND_TCP && lv_forward_asked_directly(services, k))
+        return lv_drop(w, LV_SERVICE_NONE, LV_R_FORWARD_TARGET);
+    verdict = lv_engine_parsed(w, f, k, kind, side);
+    if (side == LV_OUTSIDE && verdict != LV_DROP)
+        renamed = lv_forward_to_inside(services, k, kind);
+    return renamed && verdict == LV_PASS ? LV_REWRITE : verdict;
 }
 
 /* The bytes of a packet that is dropped may have been changed. */
 LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame *f)
 {
     enum lv_side side = f->side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE;
-    const struct lv_services *services = lv_services_of(w);
     enum lv_verdict verdict;
     struct lv_pkt k;
     enum lv_kind kind;
-    int renamed = 0;
-    u16 service;
 
+    w->reason = LV_R_COUNT;
     lv_frame_begin(&k, f);
     kind = lv_parse(&k, f->data, f->data + f->len, f->proto);
     if (kind == LV_KIND_TCP && side == LV_OUTSIDE && lv_source_impossible(&k.ip))
         kind = lv_junk(&k.ip, LV_R_IP_SOURCE);
-    if (side == LV_OUTSIDE && (kind == LV_KIND_TCP || kind == LV_KIND_ICMP_ERROR || kind == LV_KIND_FRAGMENT) &&
-        lv_source_blocked(w, &k, kind, &service))
-        return lv_drop(w, service, LV_R_BLOCKED);
-    if (LV_LIKELY(!services->has_forwards))
-        return lv_engine_parsed(w, f, &k, kind, side);
-    if (side == LV_INSIDE)
-        renamed = lv_forward_from_inside(services, &k, kind);
-    else if (kind == LV_KIND_TCP && lv_forward_asked_directly(services, &k))
-        return lv_drop(w, LV_SERVICE_NONE, LV_R_FORWARD_TARGET);
-    verdict = lv_engine_parsed(w, f, &k, kind, side);
-    if (side == LV_OUTSIDE && verdict != LV_DROP)
-        renamed = lv_forward_to_inside(services, &k, kind);
-    return renamed && verdict == LV_PASS ? LV_REWRITE : verdict;
+    verdict = lv_engine_named(w, f, &k, kind, side);
+    if (verdict == LV_DROP)
+        lv_note_dropped(w, &k, kind, side);
+    return verdict;
 }
 
 /* How long a record may be silent. */

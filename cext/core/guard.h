@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The guard of a service: with `protect: auto` whether it is protected just now, and the count that turns that on; and how
- * many signed SYNs may still pass in this second.
+ * The guard of a service: with `protect: auto` whether it is protected just now, and the count that turns that on; how many
+ * signed SYNs may still pass in this second, and how many lines its log still gets.
  *
  * Owns: struct lv_guard. Called by: engine.h, watching.h, the programs, at packets that belong to no open flow. Must not
  * know: what an attack is beyond its rate of SYNs; the daemon measures everything else, and alone turns protection off.
@@ -12,6 +12,7 @@
 #define LV_GUARD_H
 
 #include "base.h"
+#include "meter.h"
 #include "service.h"
 
 enum {
@@ -26,6 +27,7 @@ struct lv_guard {
     u32 syns;      /* in it */
     u32 signed_ms; /* when the present second of signed SYNs began */
     u32 signeds;   /* in it */
+    struct lv_meter log[LV_NOTED];
 };
 
 /* Does the service answer in place of its servers just now? `g` may be 0 where there is no guard. */

@@ -11,6 +11,7 @@
 #include "flow.h"
 #include "forward.h"
 #include "limits.h"
+#include "noting.h"
 #include "translate.h"
 #include "worker.h"
 
@@ -87,6 +88,7 @@ LV_INLINE void lv_send_rst(struct lv_worker *w, const struct lv_flow *f, enum lv
 LV_INLINE void lv_refuse(struct lv_worker *w, struct lv_flow *f, u32 hash, enum lv_event why)
 {
     lv_count_event(w, f->c.service, why);
+    lv_note_became(w, &f->key, f->c.service, (u32)LV_R_COUNT + why);
     lv_send_rst(w, f, LV_OUTSIDE, f->c.seq_delta + 1, f->c.s_ack, 1);
     lv_flow_forget(w, f, hash);
 }
@@ -331,6 +333,7 @@ LV_INLINE void lv_opened(struct lv_worker *w, struct lv_flow *f, const struct lv
     lv_flow_set_state(f, LV_FLOW_ESTABLISHED);
     lv_changing(f, 0);
     lv_count_event(w, f->c.service, LV_E_OPENED);
+    lv_note_became(w, &f->key, f->c.service, (u32)LV_R_COUNT + LV_E_OPENED);
     lv_deliver(w, f, o->tsval, t->window);
     if (sv->window_zero)
         lv_open_window(w, f, o->tsval);

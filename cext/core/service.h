@@ -11,6 +11,7 @@
 #define LV_SERVICE_H
 
 #include "base.h"
+#include "meter.h"
 #include "packet.h"
 
 enum {
@@ -29,6 +30,9 @@ enum lv_protect { LV_PROTECT_OFF = 0, LV_PROTECT_ALWAYS, LV_PROTECT_AUTO };
 
 /* Whether its server has another name than clients use: forward.h. */
 enum lv_forwards { LV_FORWARDS_NOT = 0, LV_FORWARDS_PORT, LV_FORWARDS_ADDRESS };
+
+/* What the log of a service gets lines of: note.h. */
+enum lv_noted { LV_NOTED_REFUSED = 0, LV_NOTED_OPENED, LV_NOTED };
 
 struct lv_service {
     u8 used;
@@ -50,6 +54,7 @@ struct lv_service {
     u8 target;            /* this is what another service forwards to: `to` and `to_port` lead back */
     u16 to_port;
     struct lv_addr to;
+    struct lv_most log[LV_NOTED]; /* lines in a period */
 };
 
 struct lv_port_rule {
@@ -87,6 +92,7 @@ struct lv_services_flat {
     u32 exact_sets; /* a power of two, 0: no index */
     u32 has_limits; /* of sources */
     u32 has_forwards;
+    u32 has_logs;
     struct lv_exact_set exact[LV_EXACT_SETS_MAX];
     struct lv_interval interval[LV_INTERVALS_MAX];
     struct lv_port_rule rule[LV_RULES_MAX];
@@ -104,6 +110,7 @@ struct lv_services {
     u32 has_limits;
     u32 has_forwards;
     u32 has_watched; /* `protect: auto` */
+    u32 has_logs;
     struct lv_exact_set *exact;
     const struct lv_interval *interval;
     const struct lv_port_rule *rule;

@@ -109,7 +109,6 @@ static __attribute__((noinline)) void lv_tap_take(struct lv_worker *w, struct lv
 {
     lv_tap_frame(w, t, f);
     t->holds = 1;
-    w->reason = LV_R_COUNT;
 }
 
 static __attribute__((noinline)) void lv_tap_settle(struct lv_worker *w, struct lv_tap *t, const struct lv_frame *f,

@@ -82,6 +82,7 @@ struct lv_ctx {
 };
 
 struct lv_tap;
+struct lv_notes;
 
 struct lv_worker {
     struct lv_ctx *ctx;
@@ -97,9 +98,11 @@ struct lv_worker {
     struct lv_halfopen half;
     u8 half_stays; /* whoever makes a new flow seen elsewhere removes its half-open entry, and not before */
     struct lv_ring syn_ring[LV_SYN_STAGES];
-    u64 *count;         /* LV_COUNTERS numbers for each service: reasons, then events */
-    struct lv_tap *tap; /* 0: nothing is captured; see tap.h */
-    u8 reason;          /* that was counted last */
+    u64 *count;             /* LV_COUNTERS numbers for each service: reasons, then events */
+    struct lv_tap *tap;     /* 0: nothing is captured; see tap.h */
+    u8 reason;              /* that was counted last, */
+    u16 dropped_of;         /* for this service */
+    struct lv_notes *notes; /* noting.h; 0: nobody reads them */
     struct lv_outq outq;
 };
 
@@ -107,6 +110,7 @@ LV_INLINE void lv_count_drop(struct lv_worker *w, u16 service, enum lv_reason r)
 {
     w->count[(u32)service * LV_COUNTERS + r]++;
     w->reason = (u8)r;
+    w->dropped_of = service;
 }
 
 LV_INLINE void lv_count_events(struct lv_worker *w, u16 service, enum lv_event e, u32 n)

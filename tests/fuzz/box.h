@@ -40,6 +40,7 @@ struct box {
     u64 count[SERVICES][LV_COUNTERS];
     struct lv_ctx ctx;
     struct lv_worker worker;
+    struct lv_notes notes;
     u64 realtime_s;
 };
 
@@ -125,6 +126,10 @@ static void box_open(u8 policy, u8 wscale)
     services.service[2].source_prefix[1] = 64;
     services.has_limits = !!(wscale & 128);
     services.service[1].signed_drop = 1;
+    for (i = 0; i < LV_NOTED; i++) {
+        services.service[2].log[i].most = policy % 8;
+        services.service[2].log[i].period_ms = 1000;
+    }
     box.ctx.sources.entry = box.source;
     box.ctx.sources.sets_mask = SOURCES / LV_SOURCE_WAYS - 1;
     box_lists(wscale & 64);
@@ -149,6 +154,7 @@ static void box_open(u8 policy, u8 wscale)
     }
     w->count = &box.count[0][0];
     w->outq.memory = slots;
+    w->notes = &box.notes;
     box.realtime_s = START_S;
     lv_cookie_start(&w->keys, secret, START_S / LV_EPOCH_S, START_MS);
     lv_worker_clock(w, START_MS, START_S);

@@ -447,6 +447,49 @@ SINGLE = {
         GOOD + "    trap: 1h\n    per_source: {open: 5}\n",
         "10:5: services.web.per_source: limits nobody with a trap, which serves nobody, no such key would be right",
     ),
+    "log without a rate": (
+        GOOD + "    log: {refused: 10}\n",
+        (
+            "9:20: services.web.log.refused: 10 is not a rate, "
+            "a number, / and s, min or h, for example 10/min would be right"
+        ),
+    ),
+    "log by the day": (
+        GOOD + "    log: {opened: 10/d}\n",
+        (
+            "9:19: services.web.log.opened: 10/d is not a rate, "
+            "a number, / and s, min or h, for example 10/min would be right"
+        ),
+    ),
+    "log of nothing": (
+        GOOD + "    log: {refused: 0/s}\n",
+        (
+            "9:20: services.web.log.refused: 0/s is not a rate, "
+            "a number, / and s, min or h, for example 10/min would be right"
+        ),
+    ),
+    "log that fills the disk": (
+        GOOD + "    log: {refused: 6001/min}\n",
+        "9:20: services.web.log.refused: 6001/min is out of bounds, at most 6000/min would be right",
+    ),
+    "log that is a rate": (
+        GOOD + "    log: 10/min\n",
+        "9:10: services.web.log: 10/min is not a mapping, `key: value` lines below it would be right",
+    ),
+    "log of a service that is off": (
+        GOOD + "    protect: off\n    log: {refused: 10/s}\n",
+        (
+            "10:5: services.web.log: is of no use with protect: off, where the box looks at no packet, "
+            "protect: always, or auto, would be right"
+        ),
+    ),
+    "log of what a trap opens": (
+        GOOD + "    trap: 1h\n    log: {opened: 10/s}\n",
+        (
+            "10:11: services.web.log.opened: is of no use with trap, where no connection is opened, "
+            "refused, which has a line for each who is caught, would be right"
+        ),
+    ),
     "forwarded to nothing": (
         GOOD + "    forward_to: {}\n",
         "9:5: services.web.forward_to.port: is missing, port: the one its servers listen on would be right",

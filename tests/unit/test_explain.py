@@ -65,6 +65,12 @@ PER_SOURCE = """\
 """  # noqa: E501
 
 
+LOGGED = """\
+  the log has    what is refused: at most 10/min lines, then how many more there were, by reason  [line 9]
+  the log has    connections opened: at most 5/h lines, then how many more there were  [line 9]
+"""
+
+
 def explained(text: str, only: str | None = None) -> str:
     config = loads(text.encode(), "levee.yaml")
     return "".join(f"{line}\n" for line in explain.Explanation(config, parse(text)).lines(only))
@@ -87,6 +93,11 @@ def test_when_protection_begins_and_ends() -> None:
     said = explained(TEXT.replace('protect: "off"', "protect: auto\n    attack: {quiet_s: 60}"), "old")
     assert "it begins      above 1000 SYNs a second, or 80 % of them unfinished  [line 15]\n" in said
     assert "and ends       below 500 and 50 % for 60 s  [line 15]\n" in said
+
+
+def test_what_is_logged() -> None:
+    text = TEXT.replace("window: zero", "log: {refused: 10/min, opened: 5/h}")
+    assert LOGGED in explained(text, "web")
 
 
 def test_one_service() -> None:

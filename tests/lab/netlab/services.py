@@ -42,6 +42,13 @@ class Services:
         text = self.original.replace("    ports: all\n", '    ports: all\n    protect: "off"\n', 1)
         self.change(text, until=lambda: self.services()["lab"]["protect"] == "off")
 
+    def give(self, *options: str) -> None:
+        """The service that protects everything, with these further lines. Waits until they are in force."""
+        log, lines = self.lab.appliance.log, "".join(f"    {option}\n" for option in options)
+        seen = log.read_text().count("reloaded: ")
+        text = self.original.replace("    ports: all\n", f"    ports: all\n{lines}", 1)
+        self.change(text, until=lambda: log.read_text().count("reloaded: ") > seen)
+
     def rename(self) -> None:
         """To the daemon: one service is gone, another one is there."""
         text = self.original.replace("  lab:\n", "  renamed:\n")
