@@ -99,6 +99,8 @@ struct {
  * not static: the verifier then looks at it once, not once for every way that leads to it. Pointers into a packet must not
  * be kept in a map, so the packet stands here as numbers: those in `k` are null, l3 and l4 are offsets.
  */
+enum { LV_ANSWER_MAX_BYTES = 128 }; /* of the gate's: link header with two tags, IPv6, TCP with all options */
+
 struct lv_scratch {
     struct lv_pkt k;
     struct lv_key key;

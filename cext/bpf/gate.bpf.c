@@ -61,6 +61,29 @@ __noinline int lv_hand_over(struct xdp_md *ctx, u32 service)
     return lv_gate_drop(service, LV_R_HANDOVER_FULL);
 }
 
+/* Put the answer into the frame, which has its length. Returns 0 if it is in more than one buffer. Word by word: the
+ * memcpy() in bpf_xdp_store_bytes() took a seventh of the whole time of an answer. */
+LV_INLINE int lv_answer_copy(struct xdp_md *ctx, const u8 *answer, u32 len)
+{
+    enum { FIRST = 48 };
+    u8 *data = (u8 *)(long)ctx->data, *end = (u8 *)(long)ctx->data_end;
+    u32 at;
+
+    if (data + FIRST > end || (u64)end - (u64)data < len)
+        return 0;
+    lv_copy(data, answer, FIRST);
+    LV_ROLLED
+    for (at = FIRST; at < LV_ANSWER_MAX_BYTES && at + 4 <= len; at += 4) {
+        if (data + at + 4 > end)
+            return 0;
+        lv_store32(data + at, lv_load32(answer + at));
+    }
+    if (data + at + 2 > end) /* Ethernet's header is no multiple of 4 */
+        return 0;
+    lv_store16(data + at, lv_load16(answer + at));
+    return 1;
+}
+
 /* Stage: turn the frame into the segment, with the link header `back`. Returns 0 if the kernel would not have it. */
 __noinline int lv_turn_round(struct xdp_md *ctx)
 {
@@ -75,7 +98,9 @@ __noinline int lv_turn_round(struct xdp_md *ctx)
     len += lv_segment_write(s->frame + len, &s->segment);
     if (bpf_xdp_adjust_tail(ctx, (int)len - (int)have))
         return 0;
-    len = lv_len_between(len, 54, sizeof(s->frame));
+    if (lv_answer_copy(ctx, s->frame, len))
+        return 1;
+    len = lv_len_between(len, 54, LV_ANSWER_MAX_BYTES);
     return len && !bpf_xdp_store_bytes(ctx, 0, s->frame, len);
 }
 
@@ -152,8 +177,9 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
     if (!config || !keys || !s || data + LV_ETHERNET_BYTES > end)
         return XDP_DROP;
     services = lv_services_now(s);
-    if (!services)
+    if (!services || !lv_halves(config, &s->key, &set))
         return XDP_DROP;
+    lv_half_prefetch(&set);
     sv = &services->service[s->service & (LV_SERVICES_MAX - 1)];
     window = sv->window_zero ? 0 : (u16)config->offered_window;
     lv_count_ev(s->service, LV_E_SYN_RECEIVED);
@@ -166,8 +192,6 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
         return config->fail_open ? lv_gate_pass(s->service) : lv_gate_drop(s->service, LV_R_NO_DAEMON);
     lv_ether_make(&s->back, LV_OUTSIDE, data + 6, data, lv_tags_pack(&s->k), s->k.tci, 1);
     now_ms = lv_now_ms(s->now_ns);
-    if (!lv_halves(config, &s->key, &set))
-        return XDP_DROP;
     e = lv_half_find(&set, &s->key);
     if (lv_watch_waits(e, &s->k.tcp, now_ms))
         return lv_gate_drop(s->service, LV_R_SYN_WATCHED);

@@ -122,6 +122,21 @@ LV_STEP lv_opts_step(u32 turn, void *state)
 /* NOP, NOP, timestamps of ten bytes. */
 enum { LV_OPTS_TIMESTAMP = LV_OPT_NOP << 24 | LV_OPT_NOP << 16 | LV_OPT_TS << 8 | 10 };
 
+/* The layout of nearly every SYN: MSS, SACK permitted, timestamps, NOP, window scale, as Linux and its kin write them.
+ * Returns 0 if these are other ones. */
+LV_INLINE int lv_opts_read_usual(struct lv_opts *o, const u8 *tcp, u32 header_len)
+{
+    if (header_len != 40 || lv_get16(tcp + 20) != (LV_OPT_MSS << 8 | 4) ||
+        lv_get32(tcp + 24) != (LV_OPT_SACK_OK << 24 | 2 << 16 | LV_OPT_TS << 8 | 10) ||
+        lv_get32(tcp + 36) >> 8 != (LV_OPT_NOP << 16 | LV_OPT_WSCALE << 8 | 3))
+        return 0;
+    lv_opt_read(o, tcp + 20, 20, LV_OPT_MSS, 4, 1);
+    lv_opt_read(o, tcp + 24, 24, LV_OPT_SACK_OK, 2, 1);
+    lv_opt_read(o, tcp + 26, 26, LV_OPT_TS, 10, 1);
+    lv_opt_read(o, tcp + 37, 37, LV_OPT_WSCALE, 3, 1);
+    return 1;
+}
+
 /* Read the options between tcp + 20 and tcp + header_len (20..60; the caller has checked that they are in the buffer; in
  * BPF the buffer is a copy of LV_TCP_COPY_BYTES). `syn`: the options that only a SYN may carry are looked at. */
 LV_SHARED void lv_opts_read(struct lv_opts *o, const u8 *tcp, u32 header_len, int syn)
@@ -133,6 +148,8 @@ LV_SHARED void lv_opts_read(struct lv_opts *o, const u8 *tcp, u32 header_len, in
         lv_opt_read(o, tcp + 22, 22, LV_OPT_TS, 10, (u32)syn);
         return;
     }
+    if (syn && lv_opts_read_usual(o, tcp, header_len))
+        return;
     lv_loop(LV_OPTIONS_MAX_BYTES, lv_opts_step, &walk);
 }
 

@@ -64,6 +64,17 @@ def test_every_length_of_every_kind_at_every_cut(kind: int, syn: bool) -> None:
 
 
 @pytest.mark.parametrize("syn", [True, False])
+@pytest.mark.parametrize("at", range(20))
+def test_usual_options_with_one_byte_changed(at: int, syn: bool) -> None:
+    """The layout that Linux writes is read by a way of its own; nothing may be told by it that is not so."""
+    usual = bytes.fromhex("020405b4 0402 080a 0102030405060708 01 030307".replace(" ", ""))
+    for value in range(256):
+        options = usual[:at] + bytes([value]) + usual[at + 1 :]
+        assert wire.read_options(options, syn) == model(options, syn)
+        assert wire.read_options(options[:-4], syn) == model(options[:-4], syn)
+
+
+@pytest.mark.parametrize("syn", [True, False])
 @pytest.mark.parametrize("lead", range(4))
 def test_every_length_behind_nops(syn: bool, lead: int) -> None:
     """The timestamps and SACK blocks may stand at any offset, odd ones too."""
