@@ -230,7 +230,7 @@ class Watching(Shell, inherit_bindings=False):
     BODY = Lines
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("h", "hour", show=False),
-        Binding("enter", "quit", show=False),
+        Binding("enter", "quit", show=False, priority=True),  # before the cursor takes it
     ]
 
     def __init__(self, box: Box, look: Look, every_s: float) -> None:

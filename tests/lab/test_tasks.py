@@ -71,9 +71,9 @@ def test_yesterdays_change_is_undone(lab: Lab, unchanged: str, term: str) -> Non
     with terminal(lab, term, *levee(lab, "tui")) as shown:
         shown.sees("1 Overview", "7 Config")
         shown.press("7")
-        shown.sees("is in force", "Enter Diff")
+        shown.sees("is in force", "root", "Enter Diff")
         shown.press("Down", "Enter")
-        shown.sees("From what is in force", "-    protect: auto", "r Go back to it")
+        shown.sees("From what is in force", "-    protect: auto", "r Return to it")
         shown.press("r")
         shown.sees("in force again")
         shown.press("y")
@@ -90,7 +90,8 @@ def test_yesterdays_change_is_undone(lab: Lab, unchanged: str, term: str) -> Non
 def test_before_login_everybody_may_look_and_nobody_can_change_anything(lab: Lab, term: str) -> None:
     with connected(lab, 4, direct=False), terminal(lab, term, *levee(lab, "tui", "--overview")) as shown:
         shown.sees("Overview", "validated", "Log in")
-        shown.press("4", "Tab", "Right", "2", "e", "7", "n", "b", "y", "q", "Escape")
+        shown.press("Escape")
+        shown.press("4", "Tab", "Right", "2", "e", "7", "n", "b", "y", "q")
         shown.press("h")
         shown.sees("the last hour", "Log in")
         assert lab.client_address(4) not in shown.text

@@ -62,7 +62,7 @@ def side_by_side(left: list[Line], right: list[Line], width: int) -> list[Line]:
 
 
 # Shapes that a terminal without them shows as letters.
-ASCII = {"\u2588": "#", "\u2584": "_", "\u2502": "|", "\u2500": "-", "\u2514": "+", "\u2192": ">"}
+ASCII = {"\u00b7": ".", "\u2588": "#", "\u2584": "_", "\u2502": "|", "\u2500": "-", "\u2514": "+", "\u2192": ">"}
 
 
 def plain(text: str) -> str:
