@@ -15,6 +15,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env env "PATH=$$P
 MODE ?= routed
 ENGINE ?= auto
 CONFIG ?=
+TASKS := $(addprefix tests/lab/test_,tasks.py forms.py first_boot.py)
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
@@ -72,10 +73,8 @@ test-conversations: build ## 10,000 random conversations with the box and withou
 		--conversations 10000
 
 test-tasks: build ## an operator's tasks, with the keyboard alone, on three terminals and both engines (minutes)
-	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest tests/lab/test_tasks.py tests/lab/test_first_boot.py --tasks yes \
-		--mode routed
-	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest tests/lab/test_tasks.py tests/lab/test_first_boot.py --tasks yes \
-		--mode bridge --engine bpf
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest $(TASKS) --tasks yes --mode routed
+	@$(AS_ROOT) env PYTHONSAFEPATH=1 $(VENV)/bin/pytest $(TASKS) --tasks yes --mode bridge --engine bpf
 
 test-guest: build ## the same in bridge mode, on a Debian kernel in QEMU
 	@$(PY) tools/suite.py guest

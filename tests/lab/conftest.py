@@ -70,8 +70,9 @@ def _modes(config: pytest.Config) -> list[Mode]:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """What is about mode host only would be one long skip elsewhere; tasks are done when somebody asks for them."""
-    left_out = {"test_host.py": Mode.HOST not in _modes(config), "test_tasks.py": setting(config, "--tasks") != "yes"}
-    return left_out.get(collection_path.name, False) or None
+    if collection_path.name in ("test_tasks.py", "test_forms.py"):
+        return True if setting(config, "--tasks") != "yes" else None
+    return True if collection_path.name == "test_host.py" and Mode.HOST not in _modes(config) else None
 
 
 def pytest_report_header(config: pytest.Config) -> list[str]:
