@@ -28,10 +28,10 @@ table {family} lab_count {{
         elements = {{ 2001:db8:18::/64, 2001:db8:19::/64, fe80::/10, ::/128 }}
     }}
     set first4 {{
-        typeof ip saddr . tcp sport . tcp dport . tcp flags . tcp sequence; flags dynamic; size 16
+        type ipv4_addr . inet_service . inet_service; flags dynamic; size 16
     }}
     set first6 {{
-        typeof ip6 saddr . tcp sport . tcp dport . tcp flags . tcp sequence; flags dynamic; size 16
+        type ipv6_addr . inet_service . inet_service; flags dynamic; size 16
     }}
     counter forged {{ }}
     counter tcp_all {{ }}
@@ -43,8 +43,8 @@ table {family} lab_count {{
         meta l4proto tcp counter name tcp_all
         ip saddr @real4 tcp flags & (syn | ack) == syn counter name syn_real
         ip6 saddr @real6 tcp flags & (syn | ack) == syn counter name syn_real
-        ip saddr != @real4 add @first4 {{ ip saddr . tcp sport . tcp dport . tcp flags . tcp sequence }}
-        ip6 saddr != @real6 add @first6 {{ ip6 saddr . tcp sport . tcp dport . tcp flags . tcp sequence }}
+        ip saddr != @real4 add @first4 {{ ip saddr . tcp sport . tcp dport }}
+        ip6 saddr != @real6 add @first6 {{ ip6 saddr . tcp sport . tcp dport }}
     }}
 }}
 """
@@ -83,7 +83,7 @@ def forget(names: Names) -> None:
 
 
 def forged(names: Names) -> list[str]:
-    """The first forged segments since forget(): source . port . port . flags . sequence number."""
+    """The first forged segments since forget(): source . its port . port."""
     found = []
     for name in ("first4", "first6"):
         asked = ["nft", "-n", "list", "set", _place(names)["family"], "lab_count", name]
