@@ -87,8 +87,9 @@ class Running:
             self.engine.set_guard(name, on=False)
 
     def has_flows(self) -> bool:
-        """Whether any connection is open through the box."""
-        return self.engine.occupancy()["flows_used"] > 0
+        """Whether any connection is open through the box, or promised to a client."""
+        occupancy = self.engine.occupancy()
+        return occupancy["flows_used"] > 0 or occupancy["half_open_used"] > 0
 
     def steer(self) -> None:
         """Loads the rules. Raises OperatorError."""

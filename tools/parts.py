@@ -28,10 +28,10 @@ PACKET_LOGIC = (
 # which they are compared with, is shown once, by the router.
 BPF_IN_THE_LAB = (
     "life", "traffic", "segments", "resets", "wire", "vlan", "flood", "block", "restart", "programs", "stop", "kills",
-    "auto", "bypass", "capture", "sources", "many_changes", "bounded", "packet_log",
+    "auto", "bypass", "reload", "capture", "sources", "many_changes", "bounded", "packet_log",
 )  # fmt: skip
 # What waits for clocks, not for packets: in one family here, in both by `make behaviour`.
-ONE_FAMILY = "not (ipv6 and (test_auto or test_sources or test_server_trouble))"
+ONE_FAMILY = "not (ipv6 and (test_auto or test_reload or test_sources or test_server_trouble))"
 # Files of tests/lab that need no server made of packets: those that a host, whose servers are its own, can pass.
 HOST_IN_THE_LAB = ("host", "traffic", "life", "flood", "reload")
 

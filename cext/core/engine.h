@@ -60,6 +60,8 @@ LV_INLINE enum lv_verdict lv_from_outside(struct lv_worker *w, struct lv_pkt *k,
     if (!services->service[service].protect || lv_client_excepted(services, &key->client, k)) {
         if (closed && (flags & LV_SYN)) /* the server answers this one itself: the old numbers mean nothing to it */
             lv_flow_forget(w, closed, hash);
+        if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK && lv_half_expects(w, k, key))
+            return lv_gate_ack(w, k, key, hash, service, link, closed); /* we promised it a connection before */
         return lv_pass(w, service);
     }
     if (!lv_protects(w, service))

@@ -103,6 +103,12 @@ class Both:
             _, _, ((_, _, frame),) = one.packet("outside", syn, 1, realtime_s=then_s)
         return segment("outside", "l2", frame).seq
 
+    def set_services(self, services: Sequence[ServiceSpec]) -> None:
+        """Other services, in both."""
+        for plane in (self.kernel.plane, self.plane):
+            plane.set_services(services)
+        self.kernel.engine.publish_services()
+
     def set_lists(self, spans: Sequence[Span]) -> None:
         """Block and allow these sources, in both."""
         for plane in (self.kernel.plane, self.plane):
