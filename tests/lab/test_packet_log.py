@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -88,12 +89,13 @@ def test_a_flood_leaves_few_lines_and_a_number(lab: Lab, services: Services) -> 
         with lab.crafted_client(4, 80) as forger:
             forger.send("A", seq=4711, ack=815)
         assert wait_until(lambda: log.lines() > 0), "from here on the log counts"
-        before, log = refused(lab), Log(lab)
-        sent = run_flood(lab.names, lab.mode, FloodSpec("ack", lab.server_address(4), FLOOD, 50, rate_pps=RATE_PPS))
+        before, log, begun_s = refused(lab), Log(lab), time.monotonic()
+        run_flood(lab.names, lab.mode, FloodSpec("ack", lab.server_address(4), FLOOD, 50, rate_pps=RATE_PPS))
         assert wait_until(lambda: log.lines() + log.left_out() == refused(lab) - before, LIMIT_S)
         assert log.left_out() > 10_000
-        assert MOST <= log.lines() <= MOST * (sent.seconds + 2)
-        assert len(LEFT_OUT.findall(log.text())) <= sent.seconds + 2
+        periods = time.monotonic() - begun_s + 2  # what earlier tests left open may be refused beside the flood
+        assert MOST <= log.lines() <= MOST * periods
+        assert len(LEFT_OUT.findall(log.text())) <= periods
         services.give(f"log: {{refused: {LATER}/h}}")
         log = Log(lab)
         before = refused(lab)
