@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from box.box import Talk, service
@@ -18,17 +19,24 @@ AFTERWARDS: dict[str, tuple[ServiceSpec, ...]] = {
 }
 
 
-@pytest.fixture
-def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+@pytest.fixture(scope="module")
+def boxes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
     with Both(tmp_path_factory.mktemp("reload"), (service(),)) as one:
         yield one
+
+
+@pytest.fixture
+def both(boxes: Both) -> Both:
+    boxes.set_services((service(),))
+    return boxes
 
 
 @pytest.mark.parametrize("name", ["ipv4", "ipv6 in QinQ"])
 @pytest.mark.parametrize("services", AFTERWARDS.values(), ids=AFTERWARDS)
 def test_a_promised_connection_is_opened(both: Both, name: str, services: tuple[ServiceSpec, ...]) -> None:
-    both.begin(PATHS[name])
-    talk = Talk(both, PATHS[name])  # type: ignore[arg-type]  # Both has what Talk asks of a Box
+    path = replace(PATHS[name], cport=42000 + list(AFTERWARDS.values()).index(services))
+    both.begin(path)
+    talk = Talk(both, path)  # type: ignore[arg-type]  # Both has what Talk asks of a Box
     talk.syn()
     both.set_services(services)
     (syn,) = talk.ack(b"early")
@@ -42,10 +50,11 @@ def test_a_promised_connection_is_opened(both: Both, name: str, services: tuple[
 @pytest.mark.parametrize("name", ["ipv4", "ipv6 in QinQ"])
 def test_what_was_promised_nothing_passes(both: Both, name: str) -> None:
     """A connection that a client opened with its server before is the server's own."""
-    both.begin(PATHS[name])
-    talk = Talk(both, PATHS[name])  # type: ignore[arg-type]
+    path = replace(PATHS[name], cport=43000)
+    both.begin(path)
+    talk = Talk(both, path)  # type: ignore[arg-type]
     talk.syn()
     both.set_services((service(protect=False),))
-    frame = PATHS[name].from_client(seq=talk.c_next, ack=12345)
+    frame = path.from_client(seq=talk.c_next, ack=12345)
     assert both.outside(frame).verdict == "pass"
     assert both.outcome.verdict == "pass"
