@@ -204,8 +204,9 @@ def _chains(config: Config, method: Method) -> list[list[str]]:
         f"meta protocol ip6 {ICMPV6_ERRORS} goto steer",
     ]
     bridge, host = config.mode == "bridge", config.mode == "host"
-    ours = f'"{config.outside}"' if host else f'"{config.outside}", "{config.inside}"'
-    inside = "" if host else f', "{config.inside}" : goto from_inside'
+    # No sets without a name in a base chain: their elements go with the old generation, and a packet that is still in
+    # the old rules finds them empty (nft_set_elem_active() asks for the new one): some SYNs of a flood passed so.
+    others = f'iifname != "{config.outside}"' + ("" if host else f' iifname != "{config.inside}"')
     excepted = [
         f"{name} {end} @except{number} accept"
         for number, name in ((4, "ip"), (6, "ip6"))
@@ -215,10 +216,11 @@ def _chains(config: Config, method: Method) -> list[list[str]]:
     base = [
         f"chain {_hook(config)} {{",
         f"\ttype filter hook {_hook(config)} priority {STEER_PRIORITY}; policy accept;",
-        *([f"\tiifname != {{ {ours} }} accept"] if bridge or excepted else []),
+        *([f"\t{others} accept"] if bridge or excepted else []),
         *(f"\t{line}" for line in excepted),
         *(["\tmeta protocol vlan goto stacked"] if bridge else []),
-        f'\tiifname vmap {{ "{config.outside}" : goto from_outside{inside} }}',
+        f'\tiifname "{config.outside}" goto from_outside',
+        *([] if host else [f'\tiifname "{config.inside}" goto from_inside']),
         "}",
     ]
     return [

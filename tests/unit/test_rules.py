@@ -84,9 +84,17 @@ def test_text_is_the_golden_one(name: str) -> None:
 
 def test_what_is_not_configured_costs_no_lookup() -> None:
     text = rules.ruleset(config := loads(WITHOUT_EXCEPTIONS, "levee.yaml"), rules.steered_services(config), "queue")
-    chain = text.split("chain prerouting {", 1)[1].split("}\n\t", 1)[0]
+    chain = text.split("chain prerouting {", 1)[1].split("\n\t}\n", 1)[0]
     assert "@except" not in text
-    assert [line.strip().split()[0] for line in chain.splitlines() if line.strip()] == ["type", "iifname"]
+    assert [line.strip().split()[0] for line in chain.splitlines() if line.strip()] == ["type", "iifname", "iifname"]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_no_set_without_a_name_where_every_packet_passes(name: str) -> None:
+    """Its elements are gone for a packet that is still in the old rules when new ones are loaded."""
+    matches = [line for line in text_of(*CASES[name]).splitlines() if "iifname" in line]
+    assert matches
+    assert not [line for line in matches if "{" in line]
 
 
 def test_every_golden_file_is_tested() -> None:
