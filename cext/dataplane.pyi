@@ -147,8 +147,9 @@ class Backend(TypedDict):
     age_ms: int
 
 DROP_REASONS: dict[str, str]
-REFUSALS: tuple[str, ...]  # of DROP_REASONS: the packet was not wanted; the others are the protection at work
 """Reason -> sentence for the operator, in the order of the counters."""
+REFUSALS: tuple[str, ...]
+"""Those of DROP_REASONS for a packet that was not wanted; the others are the protection at work."""
 EVENTS: dict[str, str]
 """Event -> sentence for the operator."""
 FLOW_STATES: tuple[str, ...]

@@ -94,13 +94,13 @@ struct {
     __uint(max_entries, 4 << 20);
 } lv_handovers SEC(".maps");
 
+enum { LV_ANSWER_MAX_BYTES = 128 }; /* of the gate's: link header with two tags, IPv6, TCP with all options */
+
 /*
  * What the stages of a program hand on, and what is too large for the stack of 512 bytes. Each stage is a function that is
  * not static: the verifier then looks at it once, not once for every way that leads to it. Pointers into a packet must not
  * be kept in a map, so the packet stands here as numbers: those in `k` are null, l3 and l4 are offsets.
  */
-enum { LV_ANSWER_MAX_BYTES = 128 }; /* of the gate's: link header with two tags, IPv6, TCP with all options */
-
 struct lv_scratch {
     struct lv_pkt k;
     struct lv_key key;
@@ -143,13 +143,27 @@ LV_INLINE u32 lv_len_between(u32 len, u32 least, u32 most)
     return len < least ? 0 : len;
 }
 
-#include "note.h"
-#include "tap.h"
-
 LV_INLINE u32 lv_now_ms(u64 now_ns)
 {
     return (u32)(now_ns / 1000000);
 }
+
+/* A packet begins: its time, and the services that count for it. */
+LV_INLINE void lv_begin(struct lv_scratch *s, const struct lv_bpf_config *config)
+{
+    s->now_ns = bpf_ktime_get_ns();
+    s->services = config->services & 1;
+}
+
+LV_INLINE const struct lv_services *lv_services_now(const struct lv_scratch *s)
+{
+    u32 which = s->services & 1;
+
+    return bpf_map_lookup_elem(&lv_service_tables, &which);
+}
+
+#include "note.h"
+#include "tap.h"
 
 LV_INLINE void lv_count(u32 service, u32 which)
 {
@@ -185,20 +199,6 @@ LV_INLINE void lv_count_ev(u32 service, enum lv_event e)
 LV_INLINE int lv_daemon_is_late(const struct lv_bpf_config *config, u64 now_ns)
 {
     return now_ns > config->heartbeat_ns + config->late_ns;
-}
-
-/* A packet begins: its time, and the services that count for it. */
-LV_INLINE void lv_begin(struct lv_scratch *s, const struct lv_bpf_config *config)
-{
-    s->now_ns = bpf_ktime_get_ns();
-    s->services = config->services & 1;
-}
-
-LV_INLINE const struct lv_services *lv_services_now(const struct lv_scratch *s)
-{
-    u32 which = s->services & 1;
-
-    return bpf_map_lookup_elem(&lv_service_tables, &which);
 }
 
 /* A question to the service table. */

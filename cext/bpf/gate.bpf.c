@@ -209,6 +209,13 @@ __noinline int lv_gate_syn(struct xdp_md *ctx)
     return XDP_TX;
 }
 
+/* Does the ACK belong to a half-open entry? As lv_half_expects() in gate.h. */
+LV_INLINE int lv_gate_expects(const struct lv_bpf_config *config, const struct lv_cookie_keys *keys,
+                              const struct lv_scratch *s)
+{
+    return lv_cookies_out(keys) && lv_half_proves(lv_half_of(config, &s->key), &s->k.tcp, config->offered_window);
+}
+
 /* Stage: does the ACK prove that its sender got our SYN-ACK, by its half-open entry or its cookie? Returns enum lv_reason. */
 __noinline int lv_gate_proof(void)
 {
@@ -219,7 +226,7 @@ __noinline int lv_gate_proof(void)
 
     if (!config || !keys || !s)
         return LV_R_COOKIE_INVALID;
-    if (lv_cookies_out(keys) && lv_half_proves(lv_half_of(config, &s->key), &s->k.tcp, config->offered_window))
+    if (lv_gate_expects(config, keys, s))
         return LV_R_COOKIE_ACCEPTED;
     return lv_cookie_check(keys, s->k.ip.family, &s->key.client, &s->key.server, s->key.cport, s->key.sport,
                            s->k.tcp.seq - 1, s->k.tcp.ack - 1, &bits);
@@ -453,25 +460,17 @@ LV_INLINE int lv_gate_blocks(const struct lv_bpf_config *config, const struct lv
            lv_source_listed(&s->k.ip.src) == LV_LISTED_BLOCKED && !lv_is_excepted(services, &s->k, &s->k.ip.src);
 }
 
-/* Does the ACK belong to a half-open entry? As lv_half_expects() in engine.h. */
-LV_INLINE int lv_gate_expects(const struct lv_bpf_config *config, const struct lv_scratch *s)
-{
-    const struct lv_cookie_keys *keys = lv_first(&lv_keys);
-
-    return keys && lv_cookies_out(keys) &&
-           lv_half_proves(lv_half_of(config, &s->key), &s->k.tcp, config->offered_window);
-}
-
 /* A segment of no open connection. `closed`: there is the record of an old one. As lv_from_outside() in engine.h. */
 LV_INLINE int lv_gate_new(struct xdp_md *ctx, struct lv_scratch *s, const struct lv_bpf_config *config,
                           const struct lv_services *services, int closed)
 {
+    const struct lv_cookie_keys *keys = lv_first(&lv_keys);
     u8 flags = s->k.tcp.flags;
 
     if (!lv_service_at(services, s->service)->protect || lv_is_excepted(services, &s->k, &s->key.client)) {
         if (closed && (flags & LV_SYN)) /* the server answers this one itself: the old numbers mean nothing to it */
             bpf_map_delete_elem(&lv_flows, &s->key);
-        if ((flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK && lv_gate_expects(config, s))
+        if (keys && (flags & (LV_SYN | LV_ACK | LV_RST)) == LV_ACK && lv_gate_expects(config, keys, s))
             return lv_gate_admit(ctx); /* we promised it a connection before */
         return lv_gate_pass(s->service);
     }

@@ -30,17 +30,15 @@ __noinline int lv_note_refused(u32 service, u32 reason)
     const struct lv_services *services;
     struct lv_guard *guard;
     struct lv_note *n;
-    u32 which;
 
     if (!s)
         return 0;
-    which = s->services & 1;
-    services = bpf_map_lookup_elem(&lv_service_tables, &which);
+    services = lv_services_now(s);
     guard = bpf_map_lookup_elem(&lv_guards, &service);
     if (!services || !guard)
         return 0;
     if (!lv_note_wanted(&services->service[service & (LV_SERVICES_MAX - 1)], guard, LV_NOTED_REFUSED,
-                        (u32)(s->now_ns / 1000000)))
+                        lv_now_ms(s->now_ns)))
         return 0;
     n = bpf_ringbuf_reserve(&lv_notes, sizeof(*n), 0);
     if (!n)
