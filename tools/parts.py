@@ -31,7 +31,9 @@ BPF_IN_THE_LAB = (
     "auto", "bypass", "reload", "capture", "sources", "many_changes", "bounded", "packet_log",
 )  # fmt: skip
 # What waits for clocks, not for packets: in one family here, in both by `make behaviour`.
-ONE_FAMILY = "not (ipv6 and (test_auto or test_reload or test_sources or test_server_trouble))"
+ONE_FAMILY = (
+    "not (ipv6 and (test_auto or test_reload or test_sources or test_server_trouble or test_restart or test_programs))"
+)
 # Files of tests/lab that need no server made of packets: those that a host, whose servers are its own, can pass.
 HOST_IN_THE_LAB = ("host", "traffic", "life", "flood", "reload")
 
@@ -117,7 +119,7 @@ def lab(*options: str) -> Part:
     """Real clients and servers around the box: a router with every test, then a host with those it has the ends for."""
     host = Step("host in the lab", (), 600, cases=True, root=True)
     files = tuple(f"tests/lab/test_{name}.py" for name in HOST_IN_THE_LAB)
-    left_out = ("-k", "not direct- and not flood_of_each_kind")
+    left_out = ("-k", f"not direct- and not flood_of_each_kind and {ONE_FAMILY}")
     sizes = ("--mode", "host", "--file-mib", "64", "--flood-syns", "100000", *left_out)
     return Part(
         "lab",
@@ -193,6 +195,11 @@ def fuzz() -> Part:
     return pytest("fuzz", "tests/fuzz", 900)
 
 
+def fuzz_and_screens() -> Part:
+    """Both, one after the other: what computes for long and waits for nobody."""
+    return Part("fuzz and screens", (*fuzz().steps, *screens().steps))
+
+
 def extension_modules() -> tuple[str, ...]:
     """Dotted names of the Cython modules, one for each typed stub."""
     return tuple(path.removesuffix(".pyi").replace("/", ".") for path in sources("cext/*.pyi"))
@@ -257,9 +264,8 @@ def parts(name: str) -> tuple[Part, ...]:
         "test": ("lint", "unit", "property", "differential", "bpf", "lab", "guest"),  # and what runs beside them
     }
     if name == "test":
-        single["unit"] = lambda: replace(unit(), beside=screens())
         single["bpf"] = lambda: replace(bpf(), beside=guest_build())
-        single["lab"] = lambda: replace(lab("-k", ONE_FAMILY), beside=fuzz())
+        single["lab"] = lambda: replace(lab("-k", ONE_FAMILY), beside=fuzz_and_screens())
     single["behaviour"] = behaviour  # by name only: an hour and more
     single["kernels"] = kernels  # by name only: two boots in emulation, one with another kernel
     if name not in single and name not in groups:

@@ -68,7 +68,7 @@ static void lv_shared_keys_take_all(struct lv_worker *w, void *map)
 static void lv_shared_keys_follow(struct lv_worker *w, void *map)
 {
     struct lv_cookie_keys *to = map;
-    u32 i;
+    u32 before = to->slot[to->current & 1].epoch, i;
 
     for (i = 0; i < 2; i++) {
         const struct lv_cookie_key *k = &w->keys.slot[i];
@@ -79,7 +79,7 @@ static void lv_shared_keys_follow(struct lv_worker *w, void *map)
         to->slot[i].key = k->key;
         to->slot[i].epoch = k->epoch;
         to->slot[i].since_ms = k->since_ms;
-        to->slot[i].issued = 0;
+        to->slot[i].issued = (u64)lv_cookie_jumped(before, k->epoch);
         __atomic_store_n(&to->slot[i].valid, k->valid, __ATOMIC_SEQ_CST);
     }
     __atomic_store_n(&to->current, w->keys.current, __ATOMIC_SEQ_CST);

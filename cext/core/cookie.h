@@ -148,15 +148,24 @@ LV_INLINE void lv_cookie_start(struct lv_cookie_keys *ks, const u8 *secret, u32 
     ks->current = epoch & 1;
 }
 
+/* Has the clock jumped, from one epoch to another that is not the next? */
+LV_INLINE int lv_cookie_jumped(u32 from, u32 to)
+{
+    return to - from > 1;
+}
+
 /* To be called at least once a second. A clock that jumps changes the epoch early; the key it leaves stays valid as the
- * previous one if its parity differs, else handshakes in flight have to be repeated. A clock that steps back over the
- * beginning of an epoch finds the key it left there, and the number of cookies that are out with it. */
+ * previous one if its parity differs. Else handshakes in flight are known by their half-open entries alone, which are
+ * looked at as long as a cookie is out: one is said to be. A clock that steps back over the beginning of an epoch finds
+ * the key it left there, and the number of cookies that are out with it. */
 LV_INLINE void lv_cookie_tick(struct lv_cookie_keys *ks, u32 epoch, u32 now_ms)
 {
     struct lv_cookie_key *cur = &ks->slot[ks->current & 1], *old = &ks->slot[(ks->current & 1) ^ 1];
 
     if (cur->epoch != epoch) {
-        lv_cookie_install(ks, epoch, now_ms, old->valid && old->epoch == epoch ? old->issued : 0);
+        u64 issued = old->valid && old->epoch == epoch ? old->issued : 0;
+
+        lv_cookie_install(ks, epoch, now_ms, issued + (u64)lv_cookie_jumped(cur->epoch, epoch));
         ks->current = epoch & 1;
     } else if (old->valid && now_ms - cur->since_ms > LV_EPOCH_S * 1000u + 1000u) {
         old->valid = 0;

@@ -51,10 +51,9 @@ LV_INLINE void lv_worker_clock(struct lv_worker *w, u32 monotonic_ms, u64 realti
 
 /* No flow, or a closed one that may give way. */
 LV_INLINE enum lv_verdict lv_from_outside(struct lv_worker *w, struct lv_pkt *k, const struct lv_key *key, u32 hash,
-                                          const struct lv_ether *link, struct lv_flow *closed)
+                                          u16 service, const struct lv_ether *link, struct lv_flow *closed)
 {
     const struct lv_services *services = lv_services_of(w);
-    u16 service = lv_service_find(services, &key->server, key->sport, k);
     u8 flags = k->tcp.flags;
 
     if (!services->service[service].protect || lv_client_excepted(services, &key->client, k)) {
@@ -95,10 +94,9 @@ LV_INLINE int lv_signs(const struct lv_pkt *k, const struct lv_service *sv)
 
 /* No flow, from the side of the servers: what they say is believed. */
 LV_INLINE enum lv_verdict lv_from_inside(struct lv_worker *w, struct lv_pkt *k, const struct lv_key *key, u32 hash,
-                                         const struct lv_ether *link)
+                                         u16 service, const struct lv_ether *link)
 {
     const struct lv_services *services = lv_services_of(w);
-    u16 service = lv_service_find(services, &key->server, key->sport, k);
     u8 flags = k->tcp.flags;
 
     if (!services->service[service].protect || lv_client_excepted(services, &key->client, k))
@@ -142,8 +140,9 @@ LV_INLINE int lv_refuses_syn(const struct lv_worker *w, const struct lv_flow *f,
            !lv_client_excepted(lv_services_of(w), &key->client, k);
 }
 
+/* `service`: that a packet of no flow would belong to. */
 LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, const struct lv_key *key, u32 hash,
-                                     struct lv_pkt *k, const struct lv_ether *link, enum lv_side side)
+                                     u16 service, struct lv_pkt *k, const struct lv_ether *link, enum lv_side side)
 {
     u8 flags = k->tcp.flags;
     int syn = (flags & (LV_SYN | LV_ACK)) == LV_SYN, synack = (flags & (LV_SYN | LV_ACK)) == (LV_SYN | LV_ACK);
@@ -155,7 +154,7 @@ LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, con
         return side == LV_OUTSIDE ? lv_early(w, f, hash, k, &o) : lv_server_answer(w, f, hash, k, &o);
     case LV_FLOW_PASS_CLOSED:
         if (side == LV_OUTSIDE && (syn || lv_half_expects(w, k, key)))
-            return lv_from_outside(w, k, key, hash, link, f);
+            return lv_from_outside(w, k, key, hash, service, link, f);
         if (syn) { /* the server uses its port again */
             f->c.flags = 0;
             f->c.s_ack = 0;
@@ -178,7 +177,7 @@ LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, con
             }
             if (syn || (f->c.state == LV_FLOW_CLOSED && !(flags & LV_RST) &&
                         (!lv_fits_closed(&f->c, &k->tcp) || lv_half_expects(w, k, key))))
-                return lv_from_outside(w, k, key, hash, link, f);
+                return lv_from_outside(w, k, key, hash, service, link, f);
         } else if (flags & LV_SYN) {
             if (synack && k->tcp.ack == f->c.s_ack && k->tcp.seq + 1 == f->c.s_nxt) {
                 lv_opts_read(&o, k->ip.l4, k->tcp.header_len, 1);
@@ -187,7 +186,7 @@ LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, con
             }
             if (syn && f->c.state == LV_FLOW_CLOSED) { /* the server connects from the ports of an old connection */
                 lv_flow_forget(w, f, hash);
-                return lv_from_inside(w, k, key, hash, link);
+                return lv_from_inside(w, k, key, hash, service, link);
             }
             return lv_drop(w, f->c.service, LV_R_SERVER_UNEXPECTED);
         }
@@ -203,23 +202,26 @@ LV_INLINE enum lv_verdict lv_tcp(struct lv_worker *w, struct lv_pkt *k, const st
     enum lv_verdict verdict;
     struct lv_flow *f;
     struct lv_key key;
+    u16 service;
     u32 hash;
 
     lv_flow_key(&key, k, side);
+    hash = lv_table_hash(table, &key);
+    lv_table_prefetch(table, hash);
     if (side == LV_OUTSIDE && (k->tcp.flags & (LV_SYN | LV_ACK)) == LV_SYN) {
         struct lv_half_set set = lv_half_set(&w->half, &key);
 
         lv_half_prefetch(&set);
     }
-    hash = lv_table_hash(table, &key);
+    service = lv_service_find(lv_services_of(w), &key.server, key.sport, k); /* while memory is waited for */
     lv_lock(lv_table_lock(table, hash));
     f = lv_table_find(table, &key, hash);
     if (f)
-        verdict = lv_in_flow(w, f, &key, hash, k, back, side);
+        verdict = lv_in_flow(w, f, &key, hash, service, k, back, side);
     else if (side == LV_OUTSIDE)
-        verdict = lv_from_outside(w, k, &key, hash, back, 0);
+        verdict = lv_from_outside(w, k, &key, hash, service, back, 0);
     else
-        verdict = lv_from_inside(w, k, &key, hash, back);
+        verdict = lv_from_inside(w, k, &key, hash, service, back);
     lv_unlock(lv_table_lock(table, hash));
     return verdict;
 }

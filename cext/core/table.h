@@ -72,6 +72,12 @@ LV_INLINE struct lv_spinlock *lv_table_lock(struct lv_table *t, u32 hash)
     return &t->lock[hash & t->mask & (LV_LOCKS - 1)];
 }
 
+/* In a large table each chain is elsewhere in memory; what is done meanwhile hides that. */
+LV_INLINE void lv_table_prefetch(const struct lv_table *t, u32 hash)
+{
+    __builtin_prefetch(&t->head[hash & t->mask]);
+}
+
 LV_INLINE struct lv_flow *lv_table_find(struct lv_table *t, const struct lv_key *key, u32 hash)
 {
     u32 i = t->head[hash & t->mask];

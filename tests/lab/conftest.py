@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from netlab import ability, control, flood, netns, servers, session
+from netlab import ability, control, netns, servers, session
+from netlab.compiled import BUILD_DIR
 from netlab.daemonbox import Box, namespace, open_folder
 from netlab.names import Names, names_from_environment
 from netlab.screens import put_back
@@ -117,8 +118,8 @@ def lab(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 @contextlib.contextmanager
 def _alone(names: Names) -> Iterator[None]:
     """Two runs with the same namespaces would take them from each other."""
-    flood.BUILD_DIR.mkdir(parents=True, exist_ok=True)
-    with (flood.BUILD_DIR / f"{names.prefix}.lock").open("w") as lock:
+    BUILD_DIR.mkdir(parents=True, exist_ok=True)
+    with (BUILD_DIR / f"{names.prefix}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -15,10 +15,7 @@ from appliance import backup
 
 def test_a_service_is_changed(lab: Lab, unchanged: str) -> None:
     async def story(shown: Screen) -> None:
-        await shown.press("2")
-        await shown.sees("lab ")
-        while shown.app._body.key != "lab":
-            await shown.press("down")
+        await shown.choose_service("lab")
         await shown.press("m")
         await shown.sees("The service lab", "all")
         await shown.press("enter")
@@ -36,10 +33,7 @@ def test_a_service_is_changed(lab: Lab, unchanged: str) -> None:
 
 def test_limits_of_a_service_are_set(lab: Lab, unchanged: str) -> None:
     async def story(shown: Screen) -> None:
-        await shown.press("2")
-        await shown.sees("lab ")
-        while shown.app._body.key != "lab":
-            await shown.press("down")
+        await shown.choose_service("lab")
         await shown.press("l")
         await shown.sees("Limits of each source of lab")
         await shown.press(*"many", "enter", *"3", "enter", *"reset", "enter", "enter")

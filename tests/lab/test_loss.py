@@ -8,32 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from netlab.names import END_INTERFACE
-from netlab.process import run
+from netlab.loss import losing
 from netlab.session import Lab
 from netlab.streams import DATA, connected, meanwhile, read_all, send_and_finish
 
 pytestmark = pytest.mark.deep
 
-_TABLE = """
-table netdev lab_loss {{
-    chain ingress {{
-        type filter hook ingress device "{interface}" priority -400; policy accept;
-        meta l4proto tcp numgen random mod 100 < {percent} drop
-    }}
-}}
-"""
-
 
 @pytest.fixture(params=[1, 5], ids=["1%", "5%"])
 def lossy(lab: Lab, request: pytest.FixtureRequest) -> Iterator[None]:
-    ends = (lab.names.client, lab.names.server)
-    text = _TABLE.format(interface=END_INTERFACE, percent=request.param)
-    for namespace in ends:
-        run(["nft", "-f", "-"], namespace=namespace, text_in=text)
-    yield
-    for namespace in ends:
-        run(["nft", "delete", "table", "netdev", "lab_loss"], namespace=namespace)
+    with losing(lab, request.param):
+        yield
 
 
 @pytest.mark.usefixtures("lossy")

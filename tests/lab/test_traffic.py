@@ -34,7 +34,7 @@ def test_each_host_of_the_range(lab: Lab, nginx: Path) -> None:  # noqa: ARG001
 def test_wrk(lab: Lab, family: int, nginx: Path, close: bool) -> None:  # noqa: ARG001
     """Requests follow the handshake at once, so some arrive while the server is being asked: none may be damaged."""
     damaged = lab.damaged()
-    got = clients.wrk(lab.names, lab.server_address(family), connections=50, seconds=3, close=close)
+    got = clients.wrk(lab.names, lab.server_address(family), connections=50, seconds=1, close=close)
     assert got["requests"] > 0
     assert got["errors"] == got["bad_statuses"] == 0, got
     assert lab.damaged() == damaged, "segments with a wrong checksum arrived"
@@ -49,7 +49,7 @@ def iperf3_server(lab: Lab, scratch: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["upload", "download"])
 def test_iperf3(lab: Lab, family: int, iperf3_server: None, reverse: bool) -> None:  # noqa: ARG001
-    got = clients.iperf3(lab.names, lab.server_address(family), seconds=3, reverse=reverse)
+    got = clients.iperf3(lab.names, lab.server_address(family), seconds=1, reverse=reverse)
     assert got["bits_per_s"] > 0
 
 

@@ -88,10 +88,7 @@ def test_a_source_is_blocked_and_taken_out(lab: Lab) -> None:
 
 def test_protection_is_changed_on_trial_kept_and_undone(lab: Lab, unchanged: str) -> None:
     async def story(shown: Screen) -> None:
-        await shown.press("2")
-        await shown.sees("lab ")
-        while shown.app._body.key != "lab":
-            await shown.press("down")
+        await shown.choose_service("lab")
         await shown.press("p")
         await shown.sees("Protection of lab")
         await shown.write("auto")

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,8 +97,10 @@ class Appliance:
     def log(self) -> Path:
         return self.names.lab_dir / "levee.log"
 
-    def start(self, configuration: Path, limit_s: float = READY_LIMIT_S) -> Process:
-        """Start the daemon in the box and wait until it answers `status`."""
+    def start(
+        self, configuration: Path, limit_s: float = READY_LIMIT_S, *, environment: Mapping[str, str] | None = None
+    ) -> Process:
+        """Start the daemon in the box and wait until it answers `status`. `environment` is beside ours."""
         argv = in_namespace(self.names.box, [str(self.levee), "run", "-c", str(configuration)])
         with self.log.open("ab") as log:
             child = subprocess.Popen(  # outlives this command: it is the lab's, not ours
@@ -106,6 +109,7 @@ class Appliance:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
+                env=os.environ | (environment or {}),
             )
         started = start_time(child.pid)
         limit = time.monotonic() + limit_s

@@ -45,6 +45,13 @@ class Screen:
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
 
+    async def choose_service(self, name: str) -> None:
+        """The list of services, with this one chosen."""
+        await self.press("2")
+        await self.sees(f"{name} ")
+        while self.app._body.key != name:
+            await self.press("down")
+
     async def write(self, text: str) -> None:
         """In place of what the field holds."""
         await self.press("end", *["backspace"] * 40)

@@ -1,4 +1,4 @@
-"""Floods of forged packets: compiling generators/flood.c and running it inside the lab.
+"""Floods of forged packets: running generators/flood.c inside the lab.
 
 Owns the generator's arguments for this topology: MACs, source prefixes, and the ranges of real
 addresses that are never forged. Called by tests, demo and benchmarks. The generator itself refuses
@@ -7,20 +7,16 @@ to run anywhere but in a namespace of the lab.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from netlab.names import CLIENT_MAC, END_INTERFACE, OUTSIDE_MAC, REPOSITORY, SERVER_MAC, Names
-from netlab.process import LabError, in_namespace, run
+from netlab.compiled import compiled as compile_if_changed
+from netlab.names import CLIENT_MAC, END_INTERFACE, OUTSIDE_MAC, SERVER_MAC, Names
+from netlab.process import LabError, in_namespace
 from netlab.topology import Mode
-
-GENERATORS = Path(__file__).resolve().parent.parent / "generators"
-SOURCES = tuple(GENERATORS / name for name in ("flood.c", "guard.h", "packet.h"))
-BUILD_DIR = REPOSITORY / ".build/lab"
 
 KINDS = ("syn", "syn-options", "syn-ack", "ack", "rst", "fin", "xmas", "null", "cookie")
 V4_SOURCES = "198.18.0.0/16"
@@ -39,14 +35,7 @@ def compiled() -> Path:
     ready = os.environ.get("LEVEE_FLOOD")
     if ready:
         return Path(ready)
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES)).hexdigest()[:12]
-    binary = BUILD_DIR / f"flood-{digest}"
-    if not binary.exists():
-        BUILD_DIR.mkdir(parents=True, exist_ok=True)
-        fresh = binary.with_suffix(f".{os.getpid()}")
-        run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(fresh), str(SOURCES[0])])
-        fresh.replace(binary)
-    return binary
+    return compile_if_changed("flood.c", "guard.h", "packet.h")
 
 
 @dataclass(frozen=True)

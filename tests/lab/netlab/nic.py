@@ -13,28 +13,16 @@ allows for one); NICs take it.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 
-from netlab.names import END_INTERFACE, OUTSIDE, REPOSITORY, Names
+from netlab.compiled import BPF_OBJECT, compiled
+from netlab.names import END_INTERFACE, OUTSIDE, Names
 from netlab.process import run
 
-SOURCE = Path(__file__).resolve().parent.parent / "generators/pass.bpf.c"
+SOURCE = "pass.bpf.c"
 _TAGS_IN_THE_FRAME = ("tx-vlan-hw-insert", "off", "tx-vlan-stag-hw-insert", "off")
 _MTU_WITH_A_SECOND_TAG = 1500 + 4
-BUILD_DIR = REPOSITORY / ".build/lab"
-
-
-def _compiled() -> Path:
-    digest = hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]
-    program = BUILD_DIR / f"pass-{digest}.bpf.o"
-    if not program.exists():
-        BUILD_DIR.mkdir(parents=True, exist_ok=True)
-        fresh = program.with_suffix(f".{os.getpid()}")
-        run(["clang-19", "-O2", "-g", "-target", "bpf", "-c", str(SOURCE), "-o", str(fresh)])
-        fresh.replace(program)
-    return program
 
 
 def _bpffs(names: Names) -> Path:
@@ -43,7 +31,17 @@ def _bpffs(names: Names) -> Path:
 
 def behave(names: Names) -> None:
     """Makes the client's end of the cable one."""
-    attach = ["ip", "link", "set", END_INTERFACE, "xdpdrv", "obj", str(_compiled()), "sec", "xdp"]
+    attach = [
+        "ip",
+        "link",
+        "set",
+        END_INTERFACE,
+        "xdpdrv",
+        "obj",
+        str(compiled(SOURCE, compiler=BPF_OBJECT)),
+        "sec",
+        "xdp",
+    ]
     run(attach, namespace=names.client)
     run(["ethtool", "-K", END_INTERFACE, *_TAGS_IN_THE_FRAME], namespace=names.client)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,9 @@ class Lab:
     def kill_daemon(self) -> None:
         self.appliance.kill(self.process)
 
-    def start_daemon(self) -> None:
+    def start_daemon(self, environment: Mapping[str, str] | None = None) -> None:
         state = self._state()
-        process = self.appliance.start(self.names.lab_dir / "levee.yaml")
+        process = self.appliance.start(self.names.lab_dir / "levee.yaml", environment=environment)
         control.write_state(
             self.names,
             control.State(state.mode, state.engine, state.configuration, state.levee, process.pid, process.started),

@@ -1,4 +1,4 @@
-"""Many short connections between both ends, each checked to its last byte: compiling and running generators/short.c.
+"""Many short connections between both ends, each checked to its last byte: running generators/short.c.
 
 Owns the arguments, and the kernel's settings that change what a client's SYN says. Called by test_load.py. Must not
 know what is between the ends.
@@ -7,19 +7,17 @@ know what is between the ends.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from netlab.flood import BUILD_DIR, GENERATORS
+from netlab.compiled import compiled
 from netlab.names import Names
 from netlab.process import in_namespace, run
 
-SOURCE = GENERATORS / "short.c"
+SOURCE = "short.c"
 PORT = 18090
 CLIENTS = 64  # at a time
 PORTS = "1024 60999"  # crafted endpoints have those above
@@ -36,21 +34,10 @@ class Done:
     why: str
 
 
-def compiled() -> str:
-    """The generator, compiled when its source changed."""
-    binary = BUILD_DIR / f"short-{hashlib.sha256(SOURCE.read_bytes()).hexdigest()[:12]}"
-    if not binary.exists():
-        BUILD_DIR.mkdir(parents=True, exist_ok=True)
-        fresh = binary.with_suffix(f".{os.getpid()}")
-        run(["cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", str(fresh), str(SOURCE)])
-        fresh.replace(binary)
-    return str(binary)
-
-
 @contextlib.contextmanager
 def served(names: Names) -> Iterator[None]:
     """The server's end answers on PORT."""
-    server = subprocess.Popen(in_namespace(names.server, [compiled(), "serve", str(PORT)]))
+    server = subprocess.Popen(in_namespace(names.server, [str(compiled(SOURCE)), "serve", str(PORT)]))
     try:
         yield
     finally:
@@ -82,6 +69,6 @@ def _set(names: Names, values: dict[str, str]) -> None:
 
 def connect(names: Names, address: str, count: int, limit_s: float) -> Done:
     """So many connections, CLIENTS at a time."""
-    argv = [compiled(), "connect", address, str(PORT), str(count), str(CLIENTS)]
+    argv = [str(compiled(SOURCE)), "connect", address, str(PORT), str(count), str(CLIENTS)]
     done = subprocess.run(in_namespace(names.client, argv), capture_output=True, text=True, timeout=limit_s, check=True)
     return Done(**json.loads(done.stdout))
