@@ -159,8 +159,28 @@ def argument_parser() -> argparse.ArgumentParser:
     update = commands.add_parser("update", help="another version on the bootable appliance, in its other slot")
     update.add_argument("file", type=Path, metavar="FILE", help="the .raucb file of a release")
     update.add_argument("--restart", action="store_true", help="start it at once; open connections end")
+    _box(commands.add_parser("box", help="the bootable appliance itself: address, SSH keys, time, name, power"))
     commands.add_parser("version", help="the version")
     return parser
+
+
+def _box(box: argparse.ArgumentParser) -> None:
+    """On any other machine they change nothing, and say so."""
+    actions = box.add_subparsers(dest="action", required=True, metavar="ACTION")
+    actions.add_parser("show", help="box.yaml as it was kept last, and what is on trial")
+    for action, what in (
+        ("check", "say what is wrong with a box.yaml, no more"),
+        ("apply", "put a box.yaml in force for 120 s: name, management address, time servers"),
+    ):
+        actions.add_parser(action, help=what).add_argument("file", type=Path, metavar="FILE", help="-: stdin")
+    actions.add_parser("keep", help="keep what is on trial")
+    actions.add_parser("undo", help="take back what is on trial")
+    keys = actions.add_parser("keys", help="the public SSH keys that may log in, or others in their place")
+    keys.add_argument("file", nargs="?", type=Path, metavar="FILE", help="a key a line; -: stdin; default: show them")
+    restore = actions.add_parser("restore", help="put back what a backup holds; the daemon is away for some seconds")
+    restore.add_argument("file", type=Path, metavar="FILE", help="-: stdin")
+    actions.add_parser("restart", help="start the box anew; open connections end")
+    actions.add_parser("shutdown", help="power off; no packet passes then")
 
 
 def _capture(capture: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ JOBS = {
     "good": "chassis.health",
     "mirror": "chassis.mirror",
     "update": "chassis.update",
+    "asked": "chassis.asked",
 }
 
 

@@ -8,7 +8,7 @@ what Levee does with the packets: the bridge forwards before there is a daemon.
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.errors import OperatorError
@@ -19,6 +19,7 @@ TAKEN = Path("/var/lib/levee-box/box.yaml")
 RUN = Path("/run/levee-box")
 # What other units begin with: each is there when box.yaml asks for it, and its port exists.
 ADDRESSED, MIRRORED, CLOCK = RUN / "management", RUN / "mirror", Path("/run/systemd/timesyncd.conf.d/levee.conf")
+HOST_NAME, OWN_NAME = Path("/proc/sys/kernel/hostname"), Path("/etc/hostname")
 HELD = RUN / "held"  # the port that mirror.py keeps down
 OUTSIDE, INSIDE, MANAGEMENT, BRIDGE = "outside", "inside", "management", "br0"
 WAIT_S = 60.0
@@ -107,6 +108,13 @@ def commands(settings: Settings, roles: Roles, found: Sequence[Nic], *, bridge_e
     return lines
 
 
+def _gone(before: Management | None, now: Management | None) -> list[str]:
+    """Takes the address of before away where it is not the one of now; a link that is down has no routes either."""
+    if before is None or (now is not None and replace(now, ntp=()) == replace(before, ntp=())):
+        return []
+    return [f"link set dev {MANAGEMENT} down", f"addr flush dev {MANAGEMENT}"]
+
+
 def _management(management: Management) -> list[str]:
     lines = [f"link set dev {MANAGEMENT} up", f"addr replace {management.address} dev {MANAGEMENT}"]
     if management.gateway:
@@ -148,11 +156,16 @@ def _wait(settings: Settings) -> tuple[tuple[Nic, ...], Roles]:
         time.sleep(POLL_S)
 
 
-def apply(settings: Settings) -> None:
-    """Sets the ports up as asked. Raises OperatorError when a data port is missing, after doing what can be done."""
+def apply(settings: Settings, before: Settings | None = None) -> None:
+    """Sets the ports up as asked; before: what was in force, when a box that runs is changed.
+
+    Raises OperatorError when a data port is missing, after doing what can be done.
+    """
     found, roles = _wait(settings)
     for nic in found:
         _silence(nic.name, "1")
+    if before and (SYS_NET / MANAGEMENT).exists():
+        _batch(_gone(before.management, settings.management))
     _batch(commands(settings, roles, found, bridge_exists=(SYS_NET / BRIDGE).exists()))
     RUN.mkdir(exist_ok=True)
     (RUN / "PORTS.txt").write_text(table(found, roles))
@@ -171,6 +184,7 @@ def apply(settings: Settings) -> None:
             flag.write_text(text)
         else:
             flag.unlink(missing_ok=True)
+    HOST_NAME.write_text(f"{settings.name or OWN_NAME.read_text().strip()}\n")
     missing = [role for role, nic in ((OUTSIDE, roles.outside), (INSIDE, roles.inside)) if nic is None]
     if missing:
         hint = f"{len(found)} Ethernet ports were found; PORTS.txt lists them"

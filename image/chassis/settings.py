@@ -18,6 +18,8 @@ from appliance.yamldoc import Path as KeyPath
 MAX_FILE_BYTES = 64 << 10
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}\Z")
 # As udev's path_id writes them: pci-0000:02:00.0, with a port after it where one card has several.
+# RFC 1123 section 2.1, one label of it; Linux takes 64 bytes.
+NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\Z")
 PORT_PATH = re.compile(r"[a-z]+-[A-Za-z0-9:._/-]{3,60}\Z")
 Interface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -42,6 +44,13 @@ class Settings:
     mtu: int | None = None
     mirror_links: bool = False
     management: Management | None = None
+    name: str | None = None
+
+
+def _name(value: object) -> str:
+    if isinstance(value, str) and NAME.match(value):
+        return value
+    raise WrongValue(f"{shown(value)} is not a host name", "letters, digits and hyphens, like levee-1")
 
 
 def _port(value: object) -> str:
@@ -84,6 +93,7 @@ def _switch(value: object) -> bool:
 Readers = Mapping[str, Callable[[object], object]]
 TOP: Readers = {
     "version": whole(1, 1),
+    "name": _name,
     "outside": _port,
     "inside": _port,
     "mtu": whole(1280, 9216),
@@ -173,6 +183,7 @@ def _settings(reading: _Reading, value: object) -> Settings:
         mtu if isinstance(mtu, int) else None,
         top.get("mirror_links") is True,
         management,
+        _text(top.get("name")),
     )
 
 

@@ -39,6 +39,7 @@ _ENABLED = (
     "levee-update",
     "levee",
     "levee-restart.path",
+    "levee-asked.path",
     "nftables",
     "ssh",
     "rauc",
