@@ -53,7 +53,13 @@ cdef extern from "core/engine.h" nogil:
 
     void lv_worker_clock(lv_worker *w, u32 monotonic_ms, u64 realtime_s)
     bint lv_outq_has_room(const lv_worker *w)
-    lv_verdict lv_engine_packet(lv_worker *w, lv_frame *f)
+    lv_verdict lv_engine_packet(lv_worker *w, const lv_frame *f)
+
+    struct lv_arrival:
+        pass
+
+    void lv_engine_look(lv_worker *w, const lv_frame *f, lv_arrival *a)
+    lv_verdict lv_engine_judge(lv_worker *w, const lv_frame *f, lv_arrival *a)
     void lv_engine_tick(lv_worker *w)
 
     struct lv_ctx:

@@ -1,8 +1,14 @@
 # cython: language_level=3
-from cext.dataplane cimport Dataplane, lv_worker
+from cext.dataplane cimport Dataplane, lv_arrival, lv_frame, lv_worker
 from cext.linux cimport u8, u32, u64
 from cext.netlink cimport QueueSocket, lv_nl_packet
 from cext.rawsock cimport RawSenders
+
+# A packet between lv_engine_look() and lv_engine_judge().
+cdef struct Arrived:
+    u32 id
+    lv_frame frame
+    lv_arrival arrival
 
 cdef class QueueWorker:
     cdef Dataplane dataplane
@@ -19,6 +25,9 @@ cdef class QueueWorker:
     cdef u64 next_tick_ms
     cdef u64 next_lookup_ms
     cdef u32 syns_kept
+    cdef Arrived arrived[2]
+    cdef int turn
+    cdef bint waits
     cdef object settings
     cdef object thread
     cdef object failure_text
@@ -28,6 +37,7 @@ cdef class QueueWorker:
     cdef void wait(self, bint can_receive) noexcept nogil
     cdef void take_batch(self, QueueSocket queue, int count) noexcept nogil
     cdef void take_datagram(self, QueueSocket queue, int number) noexcept nogil
-    cdef void take_packet(self, QueueSocket queue, lv_nl_packet *packet, u8 *end) noexcept nogil
+    cdef void look(self, QueueSocket queue, lv_nl_packet *packet, u8 *end) noexcept nogil
+    cdef void judge(self, QueueSocket queue) noexcept nogil
     cdef int side_of(self, lv_nl_packet *packet) noexcept nogil
     cdef void send_output(self) noexcept nogil

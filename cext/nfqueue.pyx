@@ -35,8 +35,9 @@ from cext.errors import EngineError
 from cext.queues import QueueStats, WorkerStats, kernel_queues
 
 from cext.dataplane cimport (
-    LV_DROP, LV_INSIDE, LV_L2, LV_OUTSIDE, LV_PASS, LV_REWRITE, Dataplane, lv_engine_packet, lv_engine_tick, lv_frame,
-    lv_out, lv_outq_has_room, lv_tap_after, lv_tap_before, lv_tap_output, lv_verdict, lv_worker_clock,
+    LV_DROP, LV_INSIDE, LV_L2, LV_OUTSIDE, LV_PASS, LV_REWRITE, Dataplane, lv_engine_judge, lv_engine_look,
+    lv_engine_tick, lv_frame, lv_out, lv_outq_has_room, lv_tap_after, lv_tap_before, lv_tap_output, lv_verdict,
+    lv_worker_clock,
 )
 from cext.linux cimport EFD_CLOEXEC, EFD_NONBLOCK, POLLIN, close, eventfd, poll, pollfd, read, u16, write
 from cext.netlink cimport (
@@ -97,6 +98,8 @@ cdef class QueueWorker:
         self.worker = NULL
         self.stopping = False
         self.lookup_wanted = False
+        self.turn = 0
+        self.waits = False
         if not (0 <= queue <= 0xFFFF and 0 <= syn_queue <= 0xFFFF and queue != syn_queue):
             raise ValueError("queue numbers are 0 to 65535, and two")
         if length < 1:
@@ -301,6 +304,7 @@ cdef class QueueWorker:
         queue.counts.batches += count > 0
         for number in range(count):
             self.take_datagram(queue, number)
+        self.judge(queue)
 
     cdef void take_datagram(self, QueueSocket queue, int number) noexcept nogil:
         cdef lv_nl_packet packet
@@ -315,19 +319,21 @@ cdef class QueueWorker:
             kind = lv_nl_read(&packet, data, length, &used, &has_id)
             if kind == LV_NL_PACKET:
                 # Only the last message of a datagram may grow; the kernel sends one in each.
-                self.take_packet(queue, &packet, end if used == length else data + used - PAD_BYTES)
+                self.look(queue, &packet, end if used == length else data + used - PAD_BYTES)
             elif kind == LV_NL_ERROR:
                 queue.count_error(packet.error)
             elif kind == LV_NL_MALFORMED:
                 queue.counts.malformed += 1
                 if has_id:
+                    self.judge(queue)  # ids must rise
                     queue.decide(packet.id, NF_DROP)
             data += used
             length -= used
 
-    cdef void take_packet(self, QueueSocket queue, lv_nl_packet *packet, u8 *end) noexcept nogil:
-        cdef lv_frame frame
-        cdef lv_verdict verdict
+    cdef void look(self, QueueSocket queue, lv_nl_packet *packet, u8 *end) noexcept nogil:
+        """Look at a packet, and then judge the one before it: what this one needs comes from memory meanwhile."""
+        cdef Arrived *now = &self.arrived[self.turn]
+        cdef lv_frame *frame = &now.frame
         cdef int side = self.side_of(packet)
         queue.counts.received += 1
         if side < 0 or packet.cap_len:
@@ -335,8 +341,10 @@ cdef class QueueWorker:
             queue.counts.unknown_interface += side < 0
             queue.counts.truncated += packet.cap_len != 0
             queue.counts.verdicts[<int>LV_DROP] += 1
+            self.judge(queue)
             queue.decide(packet.id, NF_DROP)
             return
+        now.id = packet.id
         frame.data = packet.payload
         frame.len = packet.payload_len
         frame.room = <u32>(end - packet.payload)
@@ -356,16 +364,28 @@ cdef class QueueWorker:
             memcpy(frame.src, packet.source, 6)
         else:
             frame.has_l2 = False
+        lv_engine_look(self.worker, frame, &now.arrival)
+        self.judge(queue)
+        self.turn ^= 1
+        self.waits = True
+
+    cdef void judge(self, QueueSocket queue) noexcept nogil:
+        """The packet that was looked at last, if it has not been judged."""
+        cdef Arrived *last = &self.arrived[self.turn ^ 1]
+        cdef lv_verdict verdict
+        if not self.waits:
+            return
+        self.waits = False
         if not lv_outq_has_room(self.worker):
             self.send_output()
-        lv_tap_before(self.worker, &frame)
-        verdict = lv_engine_packet(self.worker, &frame)
-        lv_tap_after(self.worker, &frame, verdict)
+        lv_tap_before(self.worker, &last.frame)
+        verdict = lv_engine_judge(self.worker, &last.frame, &last.arrival)
+        lv_tap_after(self.worker, &last.frame, verdict)
         queue.counts.verdicts[<int>verdict] += 1
         if verdict == LV_REWRITE:
-            queue.rewrite(packet.id, frame.data, frame.len)
+            queue.rewrite(last.id, last.frame.data, last.frame.len)
         else:
-            queue.decide(packet.id, NF_ACCEPT if verdict == LV_PASS else NF_DROP)
+            queue.decide(last.id, NF_ACCEPT if verdict == LV_PASS else NF_DROP)
 
     cdef int side_of(self, lv_nl_packet *packet) noexcept nogil:
         """The side whose interface it came in on, -1 for none. A port of a bridge goes before the bridge itself.

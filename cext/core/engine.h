@@ -7,7 +7,8 @@
  *
  * A caller sets the clock with lv_worker_clock() before each batch, hands over packets one by one, sends what stands in
  * w->outq and empties it (n = 0), and calls lv_engine_tick() of every worker at least every LV_TICK_MS. Before each
- * call it sees to lv_outq_has_room().
+ * call it sees to lv_outq_has_room(). A packet is handed over with lv_engine_packet(), or in two steps: lv_engine_look()
+ * at the next one goes before lv_engine_judge() of this one, so that memory is fetched for the next one meanwhile.
  */
 #ifndef LV_ENGINE_H
 #define LV_ENGINE_H
@@ -31,6 +32,15 @@ struct lv_frame {
     u8 dst[6], src[6];
     u16 vlan_proto; /* of the tag out of band, 0: none */
     u16 vlan_tci;
+};
+
+/* A packet that was looked at, and not judged yet. */
+struct lv_arrival {
+    struct lv_pkt k;
+    struct lv_key key; /* LV_KIND_TCP */
+    u32 hash;          /* of the key, in the flow table */
+    enum lv_kind kind;
+    enum lv_side side;
 };
 
 LV_INLINE void lv_worker_clock(struct lv_worker *w, u32 monotonic_ms, u64 realtime_s)
@@ -196,33 +206,22 @@ LV_INLINE enum lv_verdict lv_in_flow(struct lv_worker *w, struct lv_flow *f, con
     return lv_pass(w, f->c.service);
 }
 
-LV_INLINE enum lv_verdict lv_tcp(struct lv_worker *w, struct lv_pkt *k, const struct lv_ether *back, enum lv_side side)
+LV_INLINE enum lv_verdict lv_tcp(struct lv_worker *w, struct lv_arrival *a, const struct lv_ether *back)
 {
+    u16 service = lv_service_find(lv_services_of(w), &a->key.server, a->key.sport, &a->k);
     struct lv_table *table = &w->ctx->table;
     enum lv_verdict verdict;
     struct lv_flow *f;
-    struct lv_key key;
-    u16 service;
-    u32 hash;
 
-    lv_flow_key(&key, k, side);
-    hash = lv_table_hash(table, &key);
-    lv_table_prefetch(table, hash);
-    if (side == LV_OUTSIDE && (k->tcp.flags & (LV_SYN | LV_ACK)) == LV_SYN) {
-        struct lv_half_set set = lv_half_set(&w->half, &key);
-
-        lv_half_prefetch(&set);
-    }
-    service = lv_service_find(lv_services_of(w), &key.server, key.sport, k); /* while memory is waited for */
-    lv_lock(lv_table_lock(table, hash));
-    f = lv_table_find(table, &key, hash);
+    lv_lock(lv_table_lock(table, a->hash));
+    f = lv_table_find(table, &a->key, a->hash);
     if (f)
-        verdict = lv_in_flow(w, f, &key, hash, service, k, back, side);
-    else if (side == LV_OUTSIDE)
-        verdict = lv_from_outside(w, k, &key, hash, service, back, 0);
+        verdict = lv_in_flow(w, f, &a->key, a->hash, service, &a->k, back, a->side);
+    else if (a->side == LV_OUTSIDE)
+        verdict = lv_from_outside(w, &a->k, &a->key, a->hash, service, back, 0);
     else
-        verdict = lv_from_inside(w, k, &key, hash, service, back);
-    lv_unlock(lv_table_lock(table, hash));
+        verdict = lv_from_inside(w, &a->k, &a->key, a->hash, service, back);
+    lv_unlock(lv_table_lock(table, a->hash));
     return verdict;
 }
 
@@ -276,23 +275,30 @@ LV_INLINE int lv_source_blocked(const struct lv_worker *w, const struct lv_pkt *
     return services->service[*service].protect && !lv_client_excepted(services, &k->ip.src, k);
 }
 
-/* A parsed packet, with the names that clients use. */
-LV_INLINE enum lv_verdict lv_engine_parsed(struct lv_worker *w, const struct lv_frame *f, struct lv_pkt *k,
-                                           enum lv_kind kind, enum lv_side side)
+/* Which flow is it of? */
+LV_INLINE void lv_arrival_key(const struct lv_worker *w, struct lv_arrival *a)
 {
+    lv_flow_key(&a->key, &a->k, a->side);
+    a->hash = lv_table_hash(&w->ctx->table, &a->key);
+}
+
+/* A parsed packet, with the names that clients use. */
+LV_INLINE enum lv_verdict lv_engine_parsed(struct lv_worker *w, const struct lv_frame *f, struct lv_arrival *a)
+{
+    struct lv_pkt *k = &a->k;
     struct lv_ether back;
     u16 service;
 
-    switch (kind) {
+    switch (a->kind) {
     case LV_KIND_TCP:
-        if (k->ip.fragment && side == LV_OUTSIDE && lv_first_fragment_refused(w, k, &service))
+        if (k->ip.fragment && a->side == LV_OUTSIDE && lv_first_fragment_refused(w, k, &service))
             return lv_drop(w, service, LV_R_FRAGMENT);
         lv_ether_make(&back, LV_OUTSIDE, f->src, f->dst, lv_tags_pack(k), k->tci, f->has_l2);
-        return lv_tcp(w, k, &back, side);
-    case LV_KIND_ICMP_ERROR: return lv_icmp(w, k, side);
-    case LV_KIND_FRAGMENT: return lv_fragment(w, k, side);
+        return lv_tcp(w, a, &back);
+    case LV_KIND_ICMP_ERROR: return lv_icmp(w, k, a->side);
+    case LV_KIND_FRAGMENT: return lv_fragment(w, k, a->side);
     case LV_KIND_JUNK:
-        if (side == LV_INSIDE)
+        if (a->side == LV_INSIDE)
             return lv_pass(w, LV_SERVICE_NONE);
         service = k->ip.family ? lv_service_of_address(lv_services_of(w), &k->ip.dst) : (u16)LV_SERVICE_NONE;
         return lv_drop(w, service, (enum lv_reason)k->ip.reason);
@@ -302,46 +308,71 @@ LV_INLINE enum lv_verdict lv_engine_parsed(struct lv_worker *w, const struct lv_
 }
 
 /* A parsed packet, with the names that are on the wire. */
-LV_INLINE enum lv_verdict lv_engine_named(struct lv_worker *w, const struct lv_frame *f, struct lv_pkt *k,
-                                          enum lv_kind kind, enum lv_side side)
+LV_INLINE enum lv_verdict lv_engine_named(struct lv_worker *w, const struct lv_frame *f, struct lv_arrival *a)
 {
     const struct lv_services *services = lv_services_of(w);
+    enum lv_kind kind = a->kind;
     enum lv_verdict verdict;
     int renamed = 0;
     u16 service;
 
-    if (side == LV_OUTSIDE && (kind == LV_KIND_TCP || kind == LV_KIND_ICMP_ERROR || kind == LV_KIND_FRAGMENT) &&
-        lv_source_blocked(w, k, kind, &service))
+    if (a->side == LV_OUTSIDE && (kind == LV_KIND_TCP || kind == LV_KIND_ICMP_ERROR || kind == LV_KIND_FRAGMENT) &&
+        lv_source_blocked(w, &a->k, kind, &service))
         return lv_drop(w, service, LV_R_BLOCKED);
     if (LV_LIKELY(!services->has_forwards))
-        return lv_engine_parsed(w, f, k, kind, side);
-    if (side == LV_INSIDE)
-        renamed = lv_forward_from_inside(services, k, kind);
-    else if (kind == LV_KIND_TCP && lv_forward_asked_directly(services, k))
+        return lv_engine_parsed(w, f, a);
+    if (a->side == LV_INSIDE) {
+        renamed = lv_forward_from_inside(services, &a->k, kind);
+        if (renamed && kind == LV_KIND_TCP)
+            lv_arrival_key(w, a);
+    } else if (kind == LV_KIND_TCP && lv_forward_asked_directly(services, &a->k)) {
         return lv_drop(w, LV_SERVICE_NONE, LV_R_FORWARD_TARGET);
-    verdict = lv_engine_parsed(w, f, k, kind, side);
-    if (side == LV_OUTSIDE && verdict != LV_DROP)
-        renamed = lv_forward_to_inside(services, k, kind);
+    }
+    verdict = lv_engine_parsed(w, f, a);
+    if (a->side == LV_OUTSIDE && verdict != LV_DROP)
+        renamed = lv_forward_to_inside(services, &a->k, kind);
     return renamed && verdict == LV_PASS ? LV_REWRITE : verdict;
 }
 
-/* The bytes of a packet that is dropped may have been changed. */
-LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, struct lv_frame *f)
+/* Read a packet, and ask for the memory that judging it will need: in a flood each packet's is elsewhere. Changes nothing;
+ * the frame's bytes stay where they are until lv_engine_judge(). */
+LV_INLINE void lv_engine_look(struct lv_worker *w, const struct lv_frame *f, struct lv_arrival *a)
 {
-    enum lv_side side = f->side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE;
+    a->side = f->side == LV_INSIDE ? LV_INSIDE : LV_OUTSIDE;
+    lv_frame_begin(&a->k, f);
+    a->kind = lv_parse(&a->k, f->data, f->data + f->len, f->proto);
+    if (a->kind == LV_KIND_TCP && a->side == LV_OUTSIDE && lv_source_impossible(&a->k.ip))
+        a->kind = lv_junk(&a->k.ip, LV_R_IP_SOURCE);
+    if (a->kind != LV_KIND_TCP)
+        return;
+    lv_arrival_key(w, a);
+    lv_table_prefetch(&w->ctx->table, a->hash);
+    if (a->side == LV_OUTSIDE && (a->k.tcp.flags & (LV_SYN | LV_ACK)) == LV_SYN) {
+        struct lv_half_set set = lv_half_set(&w->half, &a->key);
+
+        lv_half_prefetch(&set);
+    }
+}
+
+/* The bytes of a packet that is dropped may have been changed. */
+LV_INLINE enum lv_verdict lv_engine_judge(struct lv_worker *w, const struct lv_frame *f, struct lv_arrival *a)
+{
     enum lv_verdict verdict;
-    struct lv_pkt k;
-    enum lv_kind kind;
 
     w->reason = LV_R_COUNT;
-    lv_frame_begin(&k, f);
-    kind = lv_parse(&k, f->data, f->data + f->len, f->proto);
-    if (kind == LV_KIND_TCP && side == LV_OUTSIDE && lv_source_impossible(&k.ip))
-        kind = lv_junk(&k.ip, LV_R_IP_SOURCE);
-    verdict = lv_engine_named(w, f, &k, kind, side);
+    verdict = lv_engine_named(w, f, a);
     if (verdict == LV_DROP)
-        lv_note_dropped(w, &k, kind, side);
+        lv_note_dropped(w, &a->k, a->kind, a->side);
     return verdict;
+}
+
+/* Both steps. */
+LV_INLINE enum lv_verdict lv_engine_packet(struct lv_worker *w, const struct lv_frame *f)
+{
+    struct lv_arrival a;
+
+    lv_engine_look(w, f, &a);
+    return lv_engine_judge(w, f, &a);
 }
 
 /* How long a record may be silent. */

@@ -249,7 +249,7 @@ def stories() -> Iterator[bytes]:
     yield capable + segment(INSIDE, ACK, NEXT_S, ACK_S, who=128, data=9) + capable
     yield opened() + segment(OUTSIDE, RST, far(FROM_OUTSIDE, END, 1 << 31), ACK_C) + time(62, 3) * 3 + bytes([TICK]) * 9
     yield syn + proof + segment(OUTSIDE, ACK, NEXT_C, ACK_C, data=175) * 5
-    yield bytes([EPOCH, 2]) + segment(OUTSIDE, ACK, START, number(FROM_OUTSIDE, ZERO, 1))
+    yield bytes([EPOCH, 1]) * 2 + segment(OUTSIDE, ACK, START, number(FROM_OUTSIDE, ZERO, 1))
     yield time(15, 1) * 40 + segment(OUTSIDE, ACK, START, number(FROM_OUTSIDE, ZERO, 2))
     yield raw(IPV4, bytes(10)) + raw(IPV4, bytes(20)) + raw(IPV4, bytes(ip4(chksum=1) / tcp()))
     yield raw(IPV4, bytes(IP(src="127.0.0.1", dst=SERVER4) / tcp())) + raw(IPV4, bytes(ip4() / TCP(dport=80, sport=0)))

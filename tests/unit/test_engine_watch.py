@@ -128,6 +128,7 @@ def test_known_connections_go_on_when_protection_begins_and_nothing_forged_does(
     on(box)
     assert (one.client(b"more"), one.server(b"still")) == ("pass", "pass")
     assert (one.client(flags="FA"), one.server(flags="FA"), one.client()) == ("pass",) * 3
+    box.outlast_cookies()
     forged = Direct(box, V4.other(77))
     assert forged.client(b"GET /") == "drop"
     assert forged.client(flags="FA") == "drop"

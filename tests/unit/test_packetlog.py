@@ -133,6 +133,7 @@ def test_a_service_that_is_gone(box: Box, notes: Notes) -> None:
 
 
 def test_so_many_in_a_period_and_each_kind_by_itself(box: Box, notes: Notes) -> None:
+    box.outlast_cookies()
     for number in range(50):
         box.outside(V4.other(number).from_client(ack=4711))
     Talk(box).open()
@@ -175,6 +176,7 @@ def test_the_clock_of_another_worker_is_a_little_behind(box: Box, notes: Notes) 
 
 def test_nobody_reads(box: Box, notes: Notes) -> None:
     """What finds no room has no note; the packets are counted, and the next ones have notes again."""
+    box.outlast_cookies()
     box.plane.set_services([replace(SPEC, log_refused=(10_000, 1))])
     for number in range(2 * RING):
         box.outside(V4.other(number).from_client(ack=4711))
@@ -185,6 +187,7 @@ def test_nobody_reads(box: Box, notes: Notes) -> None:
 
 
 def test_a_capture_goes_on_beside_it(box: Box, notes: Notes) -> None:
+    box.outlast_cookies()
     capture = Capture(box.plane)
     capture.begin(CaptureQuery(until_ns=1 << 62))
     box.outside(V4.from_client(ack=4711))
