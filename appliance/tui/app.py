@@ -16,10 +16,10 @@ from textual.binding import Binding, BindingType
 from appliance import values
 from appliance.errors import OperatorError, WrongValue
 from appliance.tui import backup_file
+from appliance.tui.box_keys import BY_KEY, WINDOW_COLUMNS, BoxKeys
 from appliance.tui.dialogs import Field, Form, Question, Told
 from appliance.tui.editor import CONFIRM_S, Edit, Review
 from appliance.tui.guide import Guide
-from appliance.tui.shell import Shell
 from appliance.tui.view import changed, edits, guide, limits
 from appliance.tui.view.line import line, wrapped
 
@@ -30,10 +30,9 @@ if TYPE_CHECKING:
 
 MAX_BLOCK_S = 10 * 365 * 86400
 CAPTURE_S, MAX_CAPTURE_S = 30, 3600
-WINDOW_COLUMNS = 70
 
 
-class LeveeApp(Shell):
+class LeveeApp(BoxKeys):
     """All keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -65,6 +64,8 @@ class LeveeApp(Shell):
             self._compare(event.key)
         elif self.page == "flows":
             self._block(event.key)
+        elif self.page == "box":
+            self.run_worker(self.run_action(BY_KEY[event.key]))
 
     @work(thread=True)
     def _compare(self, number: str) -> None:
@@ -166,13 +167,17 @@ class LeveeApp(Shell):
 
     def action_keep(self) -> None:
         """What is on trial stays."""
-        if self._pending():
+        if self.box_on_trial():
+            self.box_kept(kept=True)
+        elif self._pending():
             self._do(self._box.confirm)
 
     @work
     async def action_undo(self) -> None:
         """What is on trial is taken back."""
-        if self._pending() and await self.push_screen_wait(Question(self._look, ("Take the change back?",))):
+        if self.box_on_trial():
+            self.box_kept(kept=False)
+        elif self._pending() and await self.push_screen_wait(Question(self._look, ("Take the change back?",))):
             self._do(lambda: self._box.rollback(None, 0))
 
     @work
@@ -324,6 +329,8 @@ class LeveeApp(Shell):
     @work
     async def action_protect(self) -> None:
         """Another protection for a service."""
+        if self.page == "box":
+            self.action_box_shutdown()
         status, name = self._snapshot.status, self._service()
         if name is None or status is None:
             return

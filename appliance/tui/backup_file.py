@@ -1,6 +1,6 @@
 """A backup as a file of whoever uses the interface: on a mounted stick, or in a folder of theirs.
 
-Owns the writing. Called by app.py and menu.py with what the daemon gave.
+Owns the writing and the reading. Called by app.py and menu.py with what the daemon gave.
 """
 
 from __future__ import annotations
@@ -10,7 +10,21 @@ from pathlib import Path
 from appliance import durable
 from appliance.errors import OperatorError
 
-WAY_BACK = "The way back is a command, while no daemon runs: levee restore FILE"
+MAX_BYTES = 64 << 20
+WAY_BACK = "The way back: 7, o, i; or, while no daemon runs: levee restore FILE"
+
+
+def read(file: str) -> bytes:
+    """Its bytes; whether it is one is found out where it is put back. Raises OperatorError."""
+    path = Path(file).expanduser()
+    try:
+        with path.open("rb") as opened:
+            data = opened.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise OperatorError(f"{path}: cannot be read: {error.strerror}", "is the stick mounted?") from error
+    if len(data) > MAX_BYTES:
+        raise OperatorError(f"{path}: is larger than {MAX_BYTES >> 20} MiB", "the file that a backup wrote")
+    return data
 
 
 def write(file: str, data: bytes) -> str:

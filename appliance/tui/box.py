@@ -7,15 +7,19 @@ Raises OperatorError. What the replies look like is described in org.levee.varli
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from appliance import client
 from appliance.changing import for_user
+from appliance.errors import OperatorError
+from appliance.requests import SLOW_ANSWER_S, Requests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from appliance.report import StatusReport
 
@@ -26,8 +30,9 @@ FRAME_BYTES = 160  # of a captured packet: enough for its headers
 class Box:
     """One control socket. Nothing is kept between two calls, so a daemon may come and go."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, requests: Requests | None = None) -> None:
         self.socket = socket
+        self._requests = requests or Requests()
 
     def clock_s(self) -> float:
         """When a reply came; seconds that only go forward."""
@@ -140,6 +145,34 @@ class Box:
     def capture_end(self, number: int) -> None:
         """No more of it."""
         self._ask("CaptureEnd", {"capture": number})
+
+    def itself(self) -> Reply:
+        """The box beside its daemon; `here`: whether this is the bootable appliance."""
+        asked = self._requests
+        keys, left_s = asked.ssh_keys(), asked.trial_left_s()
+        return {"here": asked.here(), "settings": asked.settings(), "keys": keys, "left_s": left_s}
+
+    def ask_box(self, what: str, text: str = "") -> str:
+        """What `levee box` does."""
+        return self._requests.ask(what, text)
+
+    def restore(self, backup: bytes) -> str:
+        """What `levee box restore` does."""
+        return self._requests.ask("restore", base64.b64encode(backup).decode(), SLOW_ANSWER_S)
+
+    def restart(self) -> str:
+        """The whole box."""
+        self._requests.restart()
+        return "the box restarts now"
+
+    def command(self, *words: str) -> str:
+        """What a `levee` command prints; it lies beside the Python that runs this."""
+        argv = [str(Path(sys.executable).with_name("levee")), *words]
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            said, _, hint = done.stderr.strip().partition("\nlevee: hint: ")
+            raise OperatorError(said.removeprefix("levee: error: "), hint)
+        return done.stdout.strip()
 
     def _ask(self, method: str, parameters: dict[str, object] | None = None) -> Reply:
         return client.call(self.socket, f"org.levee.{method}", parameters)

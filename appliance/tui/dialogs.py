@@ -83,12 +83,13 @@ class Told(ModalScreen[None]):
 
 @dataclass(frozen=True)
 class Field:
-    """One thing to fill in. `hint`: an example, shown beside the label."""
+    """One thing to fill in. `hint`: an example, shown below; `wrong`: in its place, what was wrong, what is right."""
 
     name: str
     label: str
     hint: str = ""
     value: str = ""
+    wrong: tuple[str, ...] = ()
 
 
 class Form(ModalScreen[dict[str, str] | None]):
@@ -112,10 +113,12 @@ class Form(ModalScreen[dict[str, str] | None]):
         for field in self._fields:
             shown = Input(field.value, compact=True, id=f"field-{field.name}")
             parts.append(Horizontal(Lines(self._look, classes="label"), shown, classes="row"))
-            parts.append(Lines(self._look, classes="hint"))
+            hint = Lines(self._look, classes="hint")
+            hint.styles.height = len(field.wrong) or 1
+            parts.append(hint)
         parts.append(Lines(self._look, id="form-keys"))
         window = Vertical(*parts, classes="window")
-        window.styles.height = 2 * len(self._fields) + 4 + 2
+        window.styles.height = sum(1 + (len(one.wrong) or 1) for one in self._fields) + 4 + 2
         yield window
 
     def on_mount(self) -> None:
@@ -124,12 +127,14 @@ class Form(ModalScreen[dict[str, str] | None]):
         for label, field in zip(self.query(".label").results(Lines), self._fields, strict=True):
             label.show([line(f" {field.label}")])
         for hint, field in zip(self.query(".hint").results(Lines), self._fields, strict=True):
-            hint.show([line(f"{'':<15}{field.hint}", "dim")])
+            shown = [line(f"{'':<2}{one}", "bad") for one in field.wrong]
+            hint.show(shown or [line(f"{'':<15}{field.hint}", "dim")])
         keys = Line(((" Enter", "key"), (" next, behind the last: done   ", "text"), ("Esc", "key"), (" back", "text")))
         self.query_one("#form-keys", Lines).show([Line(), keys])
         for one in self.query(Input):
             one.cursor_blink = False  # each blink is sent to the terminal
-        self.query(Input).first().focus()
+        first = next((number for number, one in enumerate(self._fields) if one.wrong), 0)
+        list(self.query(Input))[first].focus()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Enter in a field."""

@@ -19,7 +19,7 @@ from appliance.tui.dialogs import Told
 from appliance.tui.lines import Lines
 from appliance.tui.view import changed
 from appliance.tui.view.frame import key_line
-from appliance.tui.view.line import Line, line
+from appliance.tui.view.line import Line, line, wrapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +31,7 @@ T = TypeVar("T")
 
 CONFIRM_S = 120
 SHOWN_PROBLEMS = 4
+WINDOW_COLUMNS = 70
 
 
 class Work(Screen[str | None]):
@@ -60,8 +61,8 @@ def told(error: OperatorError) -> list[Line]:
     """An error as it is shown."""
     if isinstance(error, ConfigError):
         return [line(f" {one}", "bad") for one in error.message.splitlines()]
-    hint = [line(f" {error.hint}", "dim")] if error.hint else []
-    return [line(f" {error.message}", "bad"), *hint]
+    hint = wrapped(error.hint, WINDOW_COLUMNS, "dim") if error.hint else []
+    return [*wrapped(error.message, WINDOW_COLUMNS, "bad"), *hint]
 
 
 class Edit(Work):

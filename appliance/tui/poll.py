@@ -35,6 +35,8 @@ def ask(box: Box, page: str, asked: Asked, last: Snapshot) -> Snapshot:
             found["flows"] = box.flows(MOST_FLOWS, asked.client, asked.service)
         if page in ("configuration", "entry"):
             found["history"] = box.history()
+        if page == "box":
+            found["box"] = box.itself()
         if page == "capture" and not last.over:
             found |= take(box, asked.capture, last)
     except OperatorError as error:

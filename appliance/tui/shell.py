@@ -19,6 +19,7 @@ from appliance.tui import poll
 from appliance.tui.dialogs import Told
 from appliance.tui.editor import told
 from appliance.tui.lines import Lines
+from appliance.tui.view import box as box_page
 from appliance.tui.view import frame, packets, pages
 from appliance.tui.view.line import line
 from appliance.tui.view.snapshot import Asked, Snapshot
@@ -148,6 +149,8 @@ class Shell(App[None]):
             return [title, *pages.differences(self._asked.text, "They are the same.")]
         if page == "capture":
             return packets.page(self._snapshot, width)
+        if page == "box":
+            return box_page.page(self._snapshot, width)
         if page == "help":
             return pages.help_page()
         return pages.BY_NAME[page](self._snapshot, self._asked, width, height)

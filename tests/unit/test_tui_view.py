@@ -6,14 +6,15 @@ import difflib
 from pathlib import Path
 
 import pytest
+from chassis import settings
 from hypothesis import given
 from hypothesis import strategies as st
 from screens.recorded import TEXT, Recorded
 
 from appliance.config import loads
-from appliance.errors import OperatorError
+from appliance.errors import ConfigError, OperatorError
 from appliance.tui import poll
-from appliance.tui.view import edits, frame, limits, pages
+from appliance.tui.view import box, edits, frame, limits, pages
 from appliance.tui.view.graph import bars, graph, top_of_scale
 from appliance.tui.view.line import Line, plain
 from appliance.tui.view.rates import HOUR_S, MINUTE_S, SERIES, Meter
@@ -88,8 +89,8 @@ def test_nothing_is_wider_than_the_screen(width: int, state: str) -> None:
 
 
 def test_every_page_has_its_keys_and_every_key_its_command() -> None:
-    assert set(frame.KEYS) == {*pages.BY_NAME, "service", "entry", "capture", "help"}
-    for keys in frame.KEYS.values():
+    assert set(frame.KEYS) == {*pages.BY_NAME, "service", "entry", "capture", "help", "box"}
+    for keys in (*frame.KEYS.values(), frame.BOX):
         for one in keys:
             assert one.command.startswith("levee "), one
 
@@ -242,3 +243,40 @@ def test_what_is_not_understood_is_left_to_the_editor(text: str) -> None:
         edits.add_service(text, "web", "192.0.2.1", "80", "always")
     with pytest.raises(OperatorError, match="not understood"):
         edits.set_protect(TEXT, "unknown", "auto")
+
+
+@pytest.mark.parametrize("left_s", [None, 90])
+@pytest.mark.parametrize("here", [True, False])
+def test_the_page_of_the_box_has_a_line_for_each_key(left_s: int | None, *, here: bool) -> None:
+    text = f'version: 1\nname: {"n" * 63}\nmanagement: {{address: 2001:db8::1/64, ntp: ["2001:db8::2", 192.0.2.1]}}\n'
+    shown = box.page(Snapshot(box={"here": here, "settings": text, "keys": ["a"], "left_s": left_s}), 80)
+    assert [one.key for one in shown if one.key] == [one.key for one in frame.BOX]
+    assert all(len(one.text) <= 80 for one in shown)
+    said = "\n".join(one.text for one in shown)
+    assert ("2001:db8::2, 192.0.2.1" in said) is here
+    assert ("ON TRIAL: back in 90 s" in said) is (here and left_s is not None)
+    assert ("not the bootable appliance" in said) is not here
+
+
+def test_the_form_of_the_box_changes_its_file_and_nothing_else() -> None:
+    before = "# mine\nversion: 1\noutside: pci-0000:02:00.0 # left\n"
+    filled = {
+        "name": "gate",
+        "address": "2001:db8::1/64",
+        "gateway": "2001:db8::ff",
+        "port": "00:11:22:33:44:55",
+        "ntp": "192.0.2.1 2001:db8::2",
+    }
+    text = box.changed(before, box.values(before), filled)
+    assert text.startswith(before)
+    found = settings.loads(text.encode(), "box.yaml")
+    assert found.name == "gate"
+    assert found.management is not None
+    assert str(found.management.address) == "2001:db8::1/64"
+    assert len(found.management.ntp) == 2
+    assert box.values(text) == {**filled, "ntp": "192.0.2.1, 2001:db8::2"}
+    emptied = box.changed(text, box.values(text), dict.fromkeys(filled, ""))
+    assert settings.loads(emptied.encode(), "box.yaml").management is None
+    with pytest.raises(ConfigError) as found_wrong:
+        settings.loads(box.changed(before, box.values(before), {**filled, "ntp": 'x", y'}).encode(), "box.yaml")
+    assert set(box.wrong(found_wrong.value.problems)) == {"ntp"}

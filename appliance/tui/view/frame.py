@@ -69,15 +69,27 @@ KEYS: dict[str, tuple[Key, ...]] = {
     "backends": (Key("Enter", "Service", "levee backends"),),
     "configuration": (
         Key("e", "Edit", "levee apply FILE"),
-        Key("d", "Use file", "levee diff; levee apply"),
-        Key("r", "Return", "levee rollback N"),
+        Key("d", "File", "levee diff; levee apply"),
+        Key("r", "Back", "levee rollback N"),
         Key("Enter", "Diff", "levee diff N"),
         Key("w", "Backup", "levee backup FILE"),
+        Key("o", "Box", "levee box show"),
     ),
+    "box": (Key("Enter", "Do it", "levee box ACTION"),),
     "entry": (Key("r", "Return to it", "levee rollback N"),),
     "capture": (Key("t", "Another one", "levee capture"),),
     "help": (),
 }
+# Of the box itself; shown on its page, which has a line for each.
+BOX = (
+    Key("s", "Set name, address, time", "levee box apply FILE"),
+    Key("y", "SSH keys", "levee box keys FILE"),
+    Key("i", "Restore from a backup", "levee box restore FILE"),
+    Key("v", "Update from a file", "levee update FILE"),
+    Key("z", "Restart", "levee box restart"),
+    Key("p", "Power off", "levee box shutdown"),
+    Key("0", "Factory reset", "levee box restart, then the boot menu"),
+)
 # Before login.
 WATCHING_TITLE = Line(((" Overview", "title"), ("   who logs in can do more", "dim")))
 PENDING = (Key("c", "Keep it", "levee confirm"), Key("u", "Undo it", "levee rollback"))
@@ -159,7 +171,7 @@ def key_line(*pairs: tuple[str, str]) -> Line:
 def keys(page: str, snapshot: Snapshot, width: int) -> Line:
     """The last line."""
     pending = snapshot.status and snapshot.status["configuration"]["pending"]
-    back = (Key("Esc", "Back", ""),) if page in ("service", "entry", "capture", "help") else ()
+    back = (Key("Esc", "Back", ""),) if page in ("service", "entry", "capture", "help", "box") else ()
     shown = (*back, *KEYS[page], *EVERYWHERE, *(PENDING if pending else ()))
     spans: list[Span] = []
     used = 0

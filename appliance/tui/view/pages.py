@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from appliance.screen import duration, number
 from appliance.tui.view import words
-from appliance.tui.view.frame import EVERYWHERE, KEYS, PAGES, PENDING
+from appliance.tui.view.frame import BOX, EVERYWHERE, KEYS, PAGES, PENDING
 from appliance.tui.view.graph import SCALE_COLUMNS, graph
 from appliance.tui.view.line import Line, cut, line, side_by_side, titled, wrapped
 from appliance.tui.view.rates import HOUR_S, MINUTE_S, SERIES
@@ -272,12 +272,12 @@ def help_page() -> list[Line]:
     lines = [line(" Every key, and the command for it", "title"), Line()]
     lines += [Line(((f" {n:<8}", "key"), (f"{title}", "text"))) for n, _, title in PAGES]
     shown = set()
-    for keys in (EVERYWHERE, PENDING, *KEYS.values()):
+    for keys in (EVERYWHERE, PENDING, *KEYS.values(), BOX):
         for one in keys:
             if one in shown:
                 continue
             shown.add(one)
-            lines.append(Line(((f" {one.key:<8}", "key"), (f"{one.what:<20}", "text"), (one.command, "dim"))))
+            lines.append(Line(((f" {one.key:<8}", "key"), (f"{one.what:<26}", "text"), (one.command, "dim"))))
     lines += [
         Line(),
         line(" Arrows, Page up and down, Home and End move; Esc goes back.", "dim"),

@@ -29,6 +29,7 @@ class Snapshot:
     backends: Sequence[Reply] = ()
     blocked: Sequence[Reply] = ()
     flows: Sequence[Reply] = ()
+    box: Reply = field(default_factory=dict)
     history: Reply = field(default_factory=dict)
     packets: Sequence[Reply] = ()  # of the capture, oldest first
     missed: int = 0

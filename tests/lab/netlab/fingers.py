@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from appliance.requests import Requests
 from appliance.tui.app import LeveeApp
 from appliance.tui.box import Box
 from appliance.tui.look import Look
@@ -59,17 +60,19 @@ class Screen:
 
 
 @asynccontextmanager
-async def interface(lab: Lab) -> AsyncIterator[Screen]:
-    app = LeveeApp(Box(lab.names.socket), Look(16, letters=False, slow=True), EVERY_S)
+async def interface(lab: Lab, requests: Requests | None = None) -> AsyncIterator[Screen]:
+    app = LeveeApp(Box(lab.names.socket, requests), Look(16, letters=False, slow=True), EVERY_S)
     async with app.run_test(size=SIZE) as pilot:
         shown = Screen(app, pilot)
         await shown.sees("bridge" if lab.mode == "bridge" else lab.mode, lab.status()["engine"])
         yield shown
 
 
-def run(lab: Lab, story: Callable[[Screen], Awaitable[None]]) -> None:
+def run(lab: Lab, story: Callable[[Screen], Awaitable[None]], requests: Requests | None = None) -> None:
+    """requests: of a box that is not this machine."""
+
     async def told() -> None:
-        async with interface(lab) as shown:
+        async with interface(lab, requests) as shown:
             await story(shown)
 
     asyncio.run(told())
