@@ -19,7 +19,7 @@ from appliance.errors import ConfigError, OperatorError, Problem
 
 RUN = Path("/run/levee-box")
 STATE = Path("/var/lib/levee-box")
-SUFFIX = ".ask"
+SUFFIX, ANSWER = ".ask", ".answer"
 SETTINGS, KEYS, TRIAL = "box.yaml", "authorized_keys", "trial"
 EMPTY_SETTINGS = "version: 1\n"  # of a box as delivered
 ANSWER_S, SLOW_ANSWER_S = 60.0, 600.0  # a small or emulated machine takes its time
@@ -87,7 +87,7 @@ class Requests:
 
     def _answer(self, what: str) -> dict[str, Any]:
         try:
-            found = json.loads((self._answers / what).read_bytes())
+            found = json.loads((self._answers / f"{what}{ANSWER}").read_bytes())
         except FileNotFoundError:
             return {}
         return found if isinstance(found, dict) else {}

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from appliance import durable
 from appliance.errors import ConfigError, OperatorError
-from appliance.requests import SUFFIX, TRIAL
+from appliance.requests import ANSWER, SUFFIX, TRIAL
 from chassis import ports, settings, stick
 
 REQUESTS, ANSWERS = ports.RUN / "requests", ports.RUN / "answers"
@@ -75,7 +75,7 @@ class Asked:
         except OperatorError as error:
             answer |= {"error": error.message, "hint": error.hint}
         print(f"{what}: {'done' if 'said' in answer else 'refused'}", flush=True)
-        durable.replace(ANSWERS / what, json.dumps(answer).encode(), mode=0o644)
+        durable.replace(ANSWERS / f"{what}{ANSWER}", json.dumps(answer).encode(), mode=0o644)
 
     def _do(self, what: str, text: str) -> str:
         known = {

@@ -165,8 +165,10 @@ def test_only_a_regular_file_is_a_request(box: Box, tmp_path: Path) -> None:
 
 
 def test_what_nobody_knows_is_refused(box: Box) -> None:
-    with pytest.raises(OperatorError, match="format: the box does not know this"):
-        box.requests.ask("format")
+    for name in ("format", requests.TRIAL):
+        with pytest.raises(OperatorError, match=f"{name}: the box does not know this"):
+            box.requests.ask(name)
+    assert box.requests.trial_left_s() is None
 
 
 def test_elsewhere_nothing_is_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

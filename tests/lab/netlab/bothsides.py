@@ -333,7 +333,10 @@ def _to_the_client(client: _End, server: _End, constants: _Constants, difference
 
 
 def compare(lab: Lab, client: Capture, server: Capture, port: int) -> Difference:
-    """`port`: the client's, of a connection that was opened through the box and has ended."""
+    """`port`: the client's, of a connection that was opened through the box. The captures have ended."""
+    assert (client.lost, server.lost) == (0, 0), (
+        "frames are missing in the captures themselves: nothing can be compared"
+    )
     difference = Difference()
     ends = _End.of(client, port, difference), _End.of(server, port, difference)
     constants = _constants(*ends, hops=0 if lab.mode is Mode.BRIDGE else 1)

@@ -25,13 +25,16 @@ if TYPE_CHECKING:
     from scapy.packet import Packet
 
 SOL_PACKET = 263
+PACKET_STATISTICS = 6
 PACKET_AUXDATA = 8
+SO_RCVBUFFORCE = 33
 PACKET_OUTGOING = 4
 ETH_P_ALL = 3
 TP_STATUS_CSUMNOTREADY = 1 << 3
 TP_STATUS_VLAN_VALID = 1 << 4
 TP_STATUS_VLAN_TPID_VALID = 1 << 6
 _AUXDATA = struct.Struct("=IIIHHHH")  # struct tpacket_auxdata, linux/if_packet.h
+_STATISTICS = struct.Struct("=II")  # struct tpacket_stats
 SETTLE_S = 0.2
 DRAIN_LIMIT_S = 1.0
 FRAME_BYTES_MAX = 1 << 17  # a GSO packet of 64 KiB and its headers
@@ -56,13 +59,19 @@ class PacketSocket:
             try:
                 self.socket.bind((interface, ETH_P_ALL))
                 self.socket.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
-                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 24)
+                # Python reads slowly on a busy core: room for a few megabytes of segments, each with its own overhead.
+                self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 26)
             except OSError:
                 self.socket.close()
                 raise
 
     def close(self) -> None:
         self.socket.close()
+
+    def lost(self) -> int:
+        """Frames that found no room since the last call."""
+        _, drops = _STATISTICS.unpack(self.socket.getsockopt(SOL_PACKET, PACKET_STATISTICS, _STATISTICS.size))
+        return int(drops)
 
     def send(self, frame: bytes) -> None:
         self.socket.send(frame)
@@ -85,9 +94,10 @@ class PacketSocket:
 
 
 class Capture:
-    """Collects frames of one interface while the block is executed."""
+    """Collects frames of one interface while the block is executed; `lost`: those missing in it, once it has ended."""
 
     def __init__(self, namespace: str, interface: str) -> None:
+        self.lost = 0
         self._where = (namespace, interface)
         self._frames: list[Frame] = []
         self._ended = threading.Event()
@@ -105,6 +115,7 @@ class Capture:
         if self._thread is not None:
             self._thread.join()
         if self._socket is not None:
+            self.lost = self._socket.lost()
             self._socket.close()
 
     def _collect(self, source: PacketSocket) -> None:
